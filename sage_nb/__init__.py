@@ -1,0 +1,1 @@
+"""A Jupyter-first RAG toolkit."""

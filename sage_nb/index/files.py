@@ -1,0 +1,103 @@
+"""Bytes on disk that are there whole or not at all, and arrays that are read without being loaded."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sage_nb.errors import CollectionError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put `content` at `path` in one step: a reader sees the old bytes or the new."""
+    half = path.with_name(f".{path.name}.{os.getpid()}.half")
+    half.write_bytes(content)
+    sync(half)
+    half.replace(path)
+    sync(path.parent)
+
+
+def write_table(path: Path, columns: dict[str, Any]) -> None:
+    """Columns as an Arrow IPC file."""
+    import pyarrow as pa
+
+    table = pa.table(columns)
+    with pa.OSFile(str(path), "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table, max_chunksize=None)
+
+
+def read_table(path: Path) -> pa.Table:
+    """An Arrow IPC file, memory-mapped: rows cost memory only when looked at."""
+    import pyarrow as pa
+
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except pa.ArrowInvalid as damage:
+        raise CollectionError(damaged(path, str(damage))) from damage
+
+
+def write_array(path: Path, values: np.ndarray[Any, Any]) -> None:
+    """An array as .npy; never an object array, so never a pickle."""
+    np.save(path, values, allow_pickle=False)
+
+
+def read_array(path: Path) -> np.ndarray[Any, Any]:
+    """An .npy file, memory-mapped."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except ValueError as damage:
+        raise CollectionError(damaged(path, str(damage))) from damage
+
+
+def damaged(path: Path, why: str) -> str:
+    """The sentence for a file that cannot be read."""
+    reason = " ".join(why.split())
+    return f"{path} is damaged ({reason}); restore the collection from a copy, or delete its folder and add again"
+
+
+class SortedStrings:
+    """A sorted Arrow column of strings, searched where it lies: no dictionary is built in memory.
+
+    >>> import pyarrow as pa
+    >>> words = SortedStrings(pa.array(["ant", "bee"]))
+    >>> words.find("bee"), words.find("cow")
+    (1, -1)
+    """
+
+    def __init__(self, column: Any) -> None:
+        self._column = _Texts(column)
+
+    def find(self, text: str) -> int:
+        """The row of `text`, or -1."""
+        row = bisect_left(self._column, text)
+        return row if row < len(self._column) and self._column[row] == text else -1
+
+
+class _Texts(Sequence[str]):
+    """An Arrow column as a sequence, for `bisect`."""
+
+    def __init__(self, column: Any) -> None:
+        self._column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._column[row].as_py()

@@ -1,0 +1,157 @@
+"""A segment: an immutable folder of passages with their postings and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from sage_nb.errors import CollectionError
+from sage_nb.index.dense import DenseReader, Vectors, write_vectors
+from sage_nb.index.files import SortedStrings, damaged, read_array, read_table, sync, write_array, write_table
+from sage_nb.index.lexical import Ints, Mask, Postings, PostingsReader, merge
+from sage_nb.index.manifest import SegmentEntry
+from sage_nb.records.filters import Filter
+from sage_nb.records.values import Document
+
+_TEXTS = ("id", "text", "title", "source", "parent")
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """A document as it was added: its id, the hash of what was added, and the rows its passages take."""
+
+    id: str
+    hash: str
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class SegmentData:
+    """A segment in memory: passages row by row, whose origins they are, their postings and unit vectors."""
+
+    documents: Sequence[Document]
+    origins: Sequence[Origin]
+    postings: Postings
+    vectors: Vectors | None
+
+    def write(self, folder: Path, name: str, dense: str) -> SegmentEntry:
+        """All files under `folder`/`name`, synced; nothing refers to them until a MANIFEST does."""
+        here = folder / name
+        here.mkdir(parents=True)
+        self._write_documents(here)
+        self.postings.write(here)
+        facts = None if self.vectors is None else write_vectors(here, self.vectors, dense)
+        for path in (*here.iterdir(), here, folder):
+            sync(path)
+        files = {path.name: path.stat().st_size for path in sorted(here.iterdir())}
+        terms = int(self.postings.lengths.sum())
+        return SegmentEntry(name, len(self.documents), len(self.origins), terms, files, facts)
+
+    def _write_documents(self, here: Path) -> None:
+        import pyarrow as pa
+
+        texts = {name: pa.array([getattr(d, name) for d in self.documents], pa.large_string()) for name in _TEXTS}
+        meta = pa.array([msgspec.msgpack.encode(dict(d.meta)) for d in self.documents], pa.large_binary())
+        write_table(here / "documents.arrow", {**texts, "meta": meta})
+        rows = sorted(self.origins, key=lambda origin: origin.id)
+        columns = {name: [getattr(origin, name) for origin in rows] for name in Origin.__struct_fields__}
+        write_table(here / "origins.arrow", {**columns, "id": pa.array(columns["id"], pa.large_string())})
+
+
+class Segment:
+    """A segment on disk, opened for reading; `live` says which of its rows the snapshot still holds."""
+
+    def __init__(self, folder: Path, entry: SegmentEntry) -> None:
+        self.entry = entry
+        here = folder / "segments" / entry.id
+        _check_sizes(here, entry)
+        self._documents = read_table(here / "documents.arrow")
+        self._origins = read_table(here / "origins.arrow")
+        self._origin_ids = SortedStrings(self._origins["id"])
+        self.postings = PostingsReader(here)
+        self.dense = DenseReader(here, entry.dense) if entry.dense else None
+        self.live: Mask = np.ones(entry.rows, np.bool_)
+        if entry.tombstones:
+            self.live[read_array(folder / "tombstones" / entry.tombstones)] = False
+        self._filtered: dict[Filter, Mask] = {}
+
+    @cached_property
+    def ids(self) -> Any:
+        """The Arrow column of passage ids."""
+        return self._documents["id"].combine_chunks()
+
+    def document(self, row: int) -> Document:
+        """The passage in `row`."""
+        texts = [self._documents[name][row].as_py() for name in _TEXTS]
+        return Document(*texts, msgspec.msgpack.decode(self._documents["meta"][row].as_py()))
+
+    def documents(self) -> Iterator[Document]:
+        """Every live passage, in order."""
+        return (self.document(int(row)) for row in np.flatnonzero(self.live))
+
+    def origin(self, name: str) -> Origin | None:
+        """The live document called `name`, if this segment holds it."""
+        at = self._origin_ids.find(name)
+        if at < 0:
+            return None
+        found = Origin(*(self._origins[field][at].as_py() for field in Origin.__struct_fields__))
+        return found if self.live[found.first] else None
+
+    def origins(self) -> Iterator[Origin]:
+        """Every live document, by id."""
+        found = (Origin(**row) for row in self._origins.to_pylist())
+        return (origin for origin in found if self.live[origin.first])
+
+    def allowed(self, only: Filter | None) -> Mask:
+        """The live rows whose passage `only` accepts; worked out once for each filter."""
+        if only is None:
+            return self.live
+        if only not in self._filtered:
+            mask = self.live.copy()
+            for row in np.flatnonzero(mask):
+                mask[row] = only.accepts(self.document(int(row)))
+            self._filtered[only] = mask
+        return self._filtered[only]
+
+    def vectors(self, rows: Ints) -> Vectors | None:
+        """The vectors of `rows`, or None where the collection has none."""
+        return None if self.dense is None else self.dense.vectors(rows)
+
+
+def merge_segments(segments: Sequence[Segment]) -> SegmentData:
+    """One segment's data from several, without what is dead."""
+    documents: list[Document] = []
+    origins: list[Origin] = []
+    for segment in segments:
+        place = np.cumsum(segment.live) - 1 + len(documents)
+        origins.extend(Origin(o.id, o.hash, int(place[o.first]), o.count) for o in segment.origins())
+        documents.extend(segment.documents())
+    vectors = [segment.vectors(np.flatnonzero(segment.live)) for segment in segments]
+    whole = [part for part in vectors if part is not None]
+    return SegmentData(
+        documents,
+        origins,
+        merge([(segment.postings.load(), segment.live) for segment in segments]),
+        np.concatenate(whole) if whole else None,
+    )
+
+
+def write_tombstones(folder: Path, name: str, rows: Ints) -> None:
+    """The dead rows of a segment."""
+    (folder / "tombstones").mkdir(exist_ok=True)
+    write_array(folder / "tombstones" / name, rows.astype(np.int32))
+    sync(folder / "tombstones" / name)
+
+
+def _check_sizes(here: Path, entry: SegmentEntry) -> None:
+    for name, size in entry.files.items():
+        path = here / name
+        found = path.stat().st_size  # a missing file raises FileNotFoundError: the snapshot's opener retries once
+        if found != size:
+            raise CollectionError(damaged(path, f"it has {found} of {size} bytes"))

@@ -1,0 +1,93 @@
+"""HTML from untrusted text: everything is escaped here, once, so that nothing in a document can run."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+# Control characters are shown as U+FFFD: some front ends drop them and some stop at them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_WORD = re.compile(r"\w+")
+
+STYLE = (
+    "<style>.sage-table{border-collapse:collapse;width:100%;max-width:68em;font-size:.93em}"
+    ".sage-table th,.sage-table td{text-align:left!important;vertical-align:top;padding:.35em .7em;"
+    "border-bottom:1px solid var(--jp-border-color2,#ddd);overflow-wrap:anywhere}"
+    ".sage-table th{font-weight:600;color:var(--jp-ui-font-color2,#666)}"
+    ".sage-table td.sage-number{text-align:right!important;font-variant-numeric:tabular-nums;white-space:nowrap}"
+    ".sage-title{font-weight:600}.sage-quiet{color:var(--jp-ui-font-color2,#666);font-size:.9em}"
+    ".sage-table mark{background:var(--jp-warn-color3,#ffe8a3);color:inherit;padding:0 .1em;border-radius:.15em}"
+    "</style>"
+)
+
+
+@dataclass(frozen=True)
+class Html:
+    """Text that is already markup; only this module and its callers' templates make it."""
+
+    text: str
+
+
+def escape(text: str) -> Html:
+    """`text` with markup and control characters made harmless.
+
+    >>> escape("<b>&\\x00").text
+    '&lt;b&gt;&amp;\\ufffd'
+    """
+    return Html(html.escape(_CONTROL.sub("\ufffd", text)))
+
+
+def highlight(text: str, words: Iterable[str]) -> Html:
+    """`text` escaped, with each word that begins like one of `words` marked.
+
+    Words are compared by their first letters (all but the last two, at least four), so that a plural marks its
+    singular: good enough to read by, and independent of the index's analyzer.
+
+    >>> highlight("Stops threads & tasks", ["thread"]).text
+    'Stops <mark>threads</mark> &amp; tasks'
+    """
+    stems = {word.lower()[: max(4, len(word) - 2)] for word in words if len(word) > 2}
+    parts, end = [], 0
+    for match in _WORD.finditer(text):
+        word = match.group().lower()
+        if any(word.startswith(stem) for stem in stems):
+            parts.append(escape(text[end : match.start()]).text + f"<mark>{escape(match.group()).text}</mark>")
+            end = match.end()
+    return Html("".join(parts) + escape(text[end:]).text)
+
+
+def excerpt(text: str, words: Iterable[str], width: int = 280) -> str:
+    """About `width` characters of `text`, begun at the first of `words` that it holds.
+
+    >>> excerpt("a" * 300 + " the needle in it", ["needle"], 40)
+    '… the needle in it'
+    """
+    flat = " ".join(text.split())
+    found = [at for word in words if len(word) > 3 and (at := flat.lower().find(word.lower())) >= 0]
+    start = max(0, min(found, default=0) - width // 4)
+    if start:
+        start = flat.find(" ", start) + 1 or start
+    shown = flat[start : start + width]
+    return ("… " if start else "") + shown + (" …" if start + width < len(flat) else "")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str | float | Html]], caption: str = "") -> str:
+    """A table in the notebook's own colours; floats to the right with four digits.
+
+    >>> "<td>&lt;i&gt;</td>" in table(["text"], [["<i>"]])
+    True
+    """
+    head = "".join(f"<th>{escape(name).text}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    above = f"<div class='sage-quiet'>{escape(caption).text}</div>" if caption else ""
+    return f"{STYLE}{above}<table class='sage-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: str | float | Html) -> str:
+    if isinstance(value, Html):
+        return f"<td>{value.text}</td>"
+    if isinstance(value, str):
+        return f"<td>{escape(value).text}</td>"
+    return f"<td class='sage-number'>{value:.4g}</td>"

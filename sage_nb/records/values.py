@@ -1,0 +1,126 @@
+"""The values that flow: frozen, plain, comparable, msgpack-able."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from sage_nb.records import markup
+
+Scalar = str | int | float | bool | None
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A text with a name: a whole document, or one passage of it.
+
+    `source` is where it comes from (a package, a site, a file), `parent` the thing that contains it (a module,
+    an article; for a passage its document's id), `meta` whatever else a filter may ask for.
+
+    >>> Document("d1", "Rays scatter.", source="physics").text
+    'Rays scatter.'
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    source: str = ""
+    parent: str = ""
+    meta: Mapping[str, Scalar] = {}
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A question with a name (`qid` in TREC files)."""
+
+    id: str
+    text: str
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one stage said of a document: its rank there (from 1) and its score."""
+
+    stage: str
+    rank: int
+    score: float
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A document's place in one ranking.
+
+    `rank` starts at 1; `score` is the last stage's; `steps` are all stages that ranked it, oldest first;
+    `collection` names where the document lies.
+    """
+
+    document: Document
+    rank: int
+    score: float
+    steps: tuple[Step, ...] = ()
+    collection: str = ""
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Score by stage, oldest first.
+
+        >>> Hit(Document("d", "text"), 1, 0.5, (Step("bm25", 3, 7.1), Step("rrf", 1, 0.5))).scores
+        {'bm25': 7.1, 'rrf': 0.5}
+        """
+        return {step.stage: step.score for step in self.steps}
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A query and its ranking, best first; `notes` say what is missing from it and why.
+
+    >>> ranked = Result(Query("q", "x"), (Hit(Document("a", ""), 1, 2.0), Hit(Document("b", ""), 2, 1.0)))
+    >>> [hit.document.id for hit in ranked.top(1)]
+    ['a']
+    """
+
+    query: Query
+    hits: tuple[Hit, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def top(self, k: int) -> Result:
+        """The first `k` hits (all of them when fewer)."""
+        return Result(self.query, self.hits[:k], self.notes)
+
+    def __iter__(self) -> Iterator[Hit]:
+        """The hits, best first."""
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        """How many hits."""
+        return len(self.hits)
+
+    def _repr_html_(self) -> str:
+        """The table a notebook shows: passage with the query's words marked, source, score by stage."""
+        words = self.query.text.split()
+        notes = "".join(f" · {note}" for note in self.notes)
+        rows = [[str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits]
+        return markup.table(["", "passage", "source", "scores"], rows, f"{self.query.text}{notes}")
+
+
+def _passage(hit: Hit, words: list[str]) -> markup.Html:
+    title = markup.escape(hit.document.title or hit.document.id).text
+    text = markup.highlight(markup.excerpt(hit.document.text, words), words).text
+    return markup.Html(f"<div class='sage-title'>{title}</div><div>{text}</div>")
+
+
+def _trail(hit: Hit) -> markup.Html:
+    lines = [f"{markup.escape(s.stage).text} #{s.rank} {s.score:.4g}" for s in hit.steps]
+    return markup.Html(f"<div class='sage-quiet'>{'<br>'.join(lines)}</div>")
+
+
+class Citation(msgspec.Struct, frozen=True):
+    """The characters `start` to `end` of a document's text that support an answer."""
+
+    document: str
+    start: int
+    end: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A text that answers a query, with the places it rests on."""
+
+    query: Query
+    text: str
+    citations: tuple[Citation, ...] = ()

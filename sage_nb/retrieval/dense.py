@@ -1,0 +1,95 @@
+"""Dense retrieval: the nearest passages by an encoder's vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sage_nb.errors import CollectionError, ModelError
+from sage_nb.index.folder import IndexFolder
+from sage_nb.index.manifest import Settings
+from sage_nb.models.encoder import Encoder
+from sage_nb.models.registry import Models
+from sage_nb.records.values import Result
+from sage_nb.retrieval.lexical import hits_of, short_of
+from sage_nb.retrieval.resources import Collections
+from sage_nb.retrieval.source import Source, searchable
+from sage_nb.retrieval.stage import Retrieving, Stage, check_k, ranked
+from sage_nb.stream.function import Context, MapFunction
+
+
+@dataclass(frozen=True, repr=False)
+class Dense(Stage):
+    """The best `k` passages by cosine similarity of the collection's own encoder."""
+
+    source: Source
+    k: int = 100
+
+    def __post_init__(self) -> None:
+        check_k(self.k, "dense()")
+
+    def __repr__(self) -> str:
+        return f"{self.source!r}.dense(k={self.k})"
+
+    @property
+    def floor(self) -> float | None:
+        """A cosine is never below -1."""
+        return -1.0
+
+    def function(self) -> Retrieving:
+        """A `DenseSearching`."""
+        return DenseSearching(self)
+
+
+class DenseSearching(MapFunction[Result, Result]):
+    """The running half of `Dense`."""
+
+    def __init__(self, stage: Dense) -> None:
+        self.stage = stage
+
+    def open(self, context: Context, /) -> None:
+        """Load the encoder that the collection was built with, once per process."""
+        self._folder = context.get(Collections).folder(self.stage.source.path)
+        self._encoder = encoder_of(self._folder, context.get(Models))
+
+    def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
+        """All questions encoded in one call, then searched."""
+        snapshot = searchable(self._folder)
+        cut = self._encoder.truncated
+        vectors = self._encoder.encode([result.query.text for result in batch])
+        note = ("the question was cut to what the encoder reads",) if self._encoder.truncated > cut else ()
+        found = snapshot.dense(vectors, self.stage.k, self.stage.source.only)
+        notes = short_of(self.stage.k, snapshot)
+        if len(batch) == 1:  # in a larger batch it is not known whose question was cut
+            notes = (*note, *notes)
+        return [
+            ranked(Result(r.query, (), (*r.notes, *notes)), "dense", hits_of(snapshot, rows, self.stage.source.name))
+            for r, rows in zip(batch, found, strict=True)
+        ]
+
+
+def encoder_of(folder: IndexFolder, models: Models) -> Encoder:
+    """The encoder named in a collection's MANIFEST, refused where its weights are no longer the same."""
+    settings = searchable(folder).manifest.settings
+    if not settings.encoder:
+        raise CollectionError(
+            f"the collection {folder.path.name!r} was built without an encoder, so it has no vectors; "
+            f"use .lexical(), or build it again with an encoder"
+        )
+    encoder = models.encoder(settings.encoder)
+    check_encoder(encoder, settings, folder.path.name)
+    return encoder
+
+
+def check_encoder(encoder: Encoder, settings: Settings, collection: str) -> None:
+    """Refuse an encoder whose vectors would not mean what the collection's do."""
+    if encoder.dimension != settings.dimension:
+        raise ModelError(
+            f"the collection {collection!r} holds vectors of {settings.dimension} dimensions and {encoder.name!r} "
+            f"makes {encoder.dimension}; open it with the model it was built with"
+        )
+    if encoder.fingerprint != settings.encoder_fingerprint:
+        raise ModelError(
+            f"the weights of {encoder.name!r} are not those that the collection {collection!r} was built with; "
+            f"put the old model back, or build the collection again"
+        )

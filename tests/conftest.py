@@ -1,0 +1,9 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any model library is imported: no test may reach a hub
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel processes
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

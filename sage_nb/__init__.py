@@ -1,1 +1,56 @@
-"""A Jupyter-first RAG toolkit."""
+"""A Jupyter-first RAG toolkit: retrieval pipelines as expressions, over collections on disk.
+
+The names below are handed on when first asked for, so that `import sage_nb` loads no heavy library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "sage_nb.corpora.pydocs": ["pydocs"],
+    "sage_nb.errors": [
+        "BadValueError", "CollectionError", "MissingExtraError", "ModelError", "SageError", "UnknownNameError",
+    ],
+    "sage_nb.evaluation.measures": ["evaluate"],
+    "sage_nb.models.registry": ["cross_encoder", "encoder"],
+    "sage_nb.records.beir": ["read_beir", "write_beir"],
+    "sage_nb.records.chunk": ["chunk"],
+    "sage_nb.records.filters": ["where"],
+    "sage_nb.records.load": ["load"],
+    "sage_nb.records.trec": ["read_qrels", "read_queries", "read_run", "write_qrels", "write_queries", "write_run"],
+    "sage_nb.records.values": ["Answer", "Citation", "Document", "Hit", "Query", "Result", "Step"],
+    "sage_nb.retrieval.collection": ["Collection"],
+    "sage_nb.retrieval.fusion": ["fusion"],
+    "sage_nb.retrieval.rerank": ["rerank"],
+    "sage_nb.retrieval.run": ["Run"],
+    "sage_nb.retrieval.stage": ["Stage", "fuse"],
+    "sage_nb.stream.function": ["MapFunction"],
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_ROOMS = ("corpora", "evaluation", "records", "retrieval")
+
+__all__ = sorted([*_HOME, "corpora"])  # noqa: PLE0605  the table above is the list
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _ROOMS:
+        return import_module(f"sage_nb.{name}")
+    raise AttributeError(f"module 'sage_nb' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """`%load_ext sage_nb` calls this."""
+    import_module("sage_nb.notebook.magic").load_ipython_extension(shell)

@@ -45,7 +45,7 @@ class Source:
 
     def __repr__(self) -> str:
         given = self.name if Path(self.path).parent == home() / "collections" else self.path
-        return f"Collection({given!r})" + (f".{self.only!r}" if self.only is not None else "")
+        return f"Collection({given!r})" + (f".where({self.only!r})" if self.only is not None else "")
 
 
 def searchable(folder: IndexFolder) -> Snapshot:

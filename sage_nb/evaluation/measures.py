@@ -1,0 +1,64 @@
+"""Measures of a ranking against judgments, by ir-measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sage_nb.errors import BadValueError
+from sage_nb.records.values import Result
+
+MEASURES = ("nDCG@10", "R@100", "RR")
+Qrels = Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`mean` of each measure over the judged questions, and its value for each question."""
+
+    mean: Mapping[str, float]
+    by_question: Mapping[str, Mapping[str, float]]
+
+
+def evaluate(results: Iterable[Result], qrels: Qrels, measures: Sequence[str] = MEASURES) -> Scores:
+    """Score results against judgments; measures by ir-measures' names ("nDCG@10", "R@100", "RR", "AP").
+
+    Questions without a judgment do not count; judged ones without a result count 0.
+
+    >>> from sage_nb.records.values import Document, Hit, Query
+    >>> found = Result(Query("q", "x"), (Hit(Document("b", ""), 1, 2.0), Hit(Document("a", ""), 2, 1.0)))
+    >>> evaluate([found], {"q": {"a": 1}}, ["RR"]).mean
+    {'RR': 0.5}
+    """
+    import ir_measures
+
+    wanted = {name: _measure(name) for name in measures}
+    asked = list(results)
+    run = {result.query.id: _scores(result) for result in asked}
+    judged = {question: dict(qrels[question]) for question in run if question in qrels}
+    if not judged:
+        raise BadValueError("none of these questions has a judgment in the qrels; check that their ids agree")
+    values = ir_measures.iter_calc(list(wanted.values()), judged, {question: run[question] for question in judged})
+    names = {measure: name for name, measure in wanted.items()}
+    table: dict[str, dict[str, float]] = {name: dict.fromkeys(judged, 0.0) for name in measures}
+    for metric in values:
+        table[names[metric.measure]][metric.query_id] = metric.value
+    means = {name: sum(each.values()) / len(judged) for name, each in table.items()}
+    return Scores(means, table)
+
+
+def _scores(result: Result) -> dict[str, float]:
+    """Scores that fall with the rank, so that ties are read in the order shown; a document's best place counts."""
+    scores: dict[str, float] = {}
+    for place, hit in enumerate(result.hits):
+        scores.setdefault(hit.document.id, float(len(result.hits) - place))
+    return scores
+
+
+def _measure(name: str) -> object:
+    import ir_measures
+
+    try:
+        return ir_measures.parse_measure(name)
+    except (NameError, ValueError, SyntaxError) as unknown:
+        raise BadValueError(f"unknown measure {name!r}; name one of ir-measures', such as nDCG@10, R@100, RR, AP") from unknown

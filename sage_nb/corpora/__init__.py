@@ -1,1 +1,5 @@
 """Collections of documents that any machine has."""
+
+from sage_nb.corpora.pydocs import PyDocs, pydocs
+
+__all__ = ["PyDocs", "pydocs"]

@@ -1,0 +1,32 @@
+# The whole vocabulary: make demo · test · lint · types · fmt · notebooks. Every target sets up .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS := pdf,html,chinese,openai,ray-data,dev
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test lint types fmt
+
+demo: .venv/ready
+	$(BIN)/sage-nb demo
+
+test: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/ready
+	$(BIN)/ruff check sage_nb tests
+	$(BIN)/ruff format --check sage_nb tests
+
+types: .venv/ready
+	$(BIN)/mypy
+
+fmt: .venv/ready
+	$(BIN)/ruff check --fix sage_nb tests
+	$(BIN)/ruff format sage_nb tests
+
+# torch first and alone, from its pin: a range, or another package's wish, would draw gigabytes of CUDA.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	touch .venv/ready

@@ -1,0 +1,70 @@
+"""The shell's `sage-nb`: a thin face of the library."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+from sage_nb.cli.bench import bench_quality
+from sage_nb.cli.demo import demo
+from sage_nb.cli.doctor import doctor
+from sage_nb.errors import SageError
+from sage_nb.records.chunk import chunk
+from sage_nb.records.load import load
+from sage_nb.retrieval.collection import Collection
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake is one sentence on stderr and exit code 2."""
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = _tell
+    try:
+        options.run(options)
+    except SageError as wrong:
+        print(f"sage-nb: {wrong}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("sage-nb", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("demo", help="ask the documentation installed here").set_defaults(run=lambda _: demo())
+    commands.add_parser("doctor", help="devices, versions, paths").set_defaults(run=lambda _: print(doctor()))
+    index = commands.add_parser("index", help="add files to a collection")
+    index.add_argument("collection")
+    index.add_argument("paths", nargs="+", help="files, folders or globs")
+    index.add_argument("--size", type=int, default=200, help="tokens a passage (default 200)")
+    index.add_argument("--overlap", type=int, default=20, help="tokens that passages share (default 20)")
+    index.set_defaults(run=_index)
+    search = commands.add_parser("search", help="ask a collection")
+    search.add_argument("collection")
+    search.add_argument("question")
+    search.add_argument("-k", type=int, default=5, help="hits to show (default 5)")
+    search.set_defaults(run=_search)
+    bench = commands.add_parser("bench", help="measure").add_subparsers(required=True, metavar="WHAT")
+    quality = bench.add_parser("quality", help="nDCG@10, R@100 and RR of BM25, dense and RRF on collections")
+    quality.add_argument("folders", nargs="+", metavar="DIR", help="BEIR folders")
+    quality.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    quality.set_defaults(run=lambda options: bench_quality(options.folders, options.out))
+    return parser
+
+
+def _index(options: argparse.Namespace) -> None:
+    documents = load(options.paths)
+    print(Collection(options.collection).add(documents, chunk=chunk(options.size, options.overlap)))
+
+
+def _search(options: argparse.Namespace) -> None:
+    collection = Collection(options.collection)
+    stage = collection.hybrid(100) if collection.info().dimension else collection.lexical(100)
+    for hit in (stage % options.k).search(options.question):
+        name = hit.document.title or hit.document.id
+        print(f"{hit.rank:>2}  {hit.score:.4f}  {name}  [{hit.document.source or collection.name}]")
+        print(f"      {' '.join(hit.document.text.split())[:160]}")
+
+
+def _tell(message: Warning | str, *_: object) -> None:
+    print(f"note: {message}", file=sys.stderr)

@@ -1,0 +1,176 @@
+"""The documentation of the very versions installed here, as documents: docstrings and language topics."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sage_nb.errors import UnknownNameError
+from sage_nb.records.values import Document
+
+CHILDREN = 2  # packages imported at a time
+SECONDS = 120.0  # a package that takes longer to import hangs
+STDLIB = "stdlib"
+
+# What keeps an import from opening a window, asking the network, taking a GPU or talking.
+_QUIET = {
+    "PYTHONWARNINGS": "ignore",
+    "MPLBACKEND": "Agg",
+    "CUDA_VISIBLE_DEVICES": "",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "BROWSER": "true",
+}
+
+
+@dataclass(frozen=True)
+class NotImported:
+    """A package or module whose documentation is missing from the stream, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What one child sent."""
+
+    documents: tuple[Document, ...]
+    skipped: tuple[NotImported, ...]
+    failed: str = ""
+
+
+class PyDocs:
+    """Documents from docstrings: each pass imports the packages anew, two at a time, each in a process of its own.
+
+    `skipped` lists what the latest pass could not import.
+    """
+
+    def __init__(self, packages: Iterable[str], seconds: float = SECONDS) -> None:
+        self.packages = tuple(packages)
+        self.skipped: list[NotImported] = []
+        self._seconds = seconds
+
+    def __iter__(self) -> Iterator[Document]:
+        skipped = self.skipped = []
+        seen: set[str] = set()
+        with ThreadPoolExecutor(CHILDREN) as pool:
+            for package, harvest in zip(self.packages, pool.map(self._harvest, self.packages), strict=True):
+                skipped.extend(harvest.skipped)
+                if harvest.failed:
+                    skipped.append(NotImported(package, harvest.failed))
+                    warnings.warn(f"pydocs: {package!r} is not (fully) in: {harvest.failed}", stacklevel=2)
+                for document in harvest.documents:
+                    if document.id not in seen:
+                        seen.add(document.id)
+                        yield document
+
+    def __repr__(self) -> str:
+        return f"pydocs({list(self.packages)})"
+
+    def _harvest(self, package: str) -> Harvest:
+        """The documents of one package, out of a child process that may print, hang or crash as it likes."""
+        receive, send = os.pipe()
+        with tempfile.TemporaryDirectory() as folder:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "sage_nb.corpora.harvest", package, str(send)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[send],
+                cwd=folder,
+                env={**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                start_new_session=True,
+            )
+            os.close(send)
+            watch = threading.Timer(self._seconds, _end, [child])
+            watch.start()
+            with os.fdopen(receive, encoding="utf8") as lines:
+                harvest = _received(lines, package)
+            code = child.wait()
+            late = not watch.is_alive()
+            watch.cancel()
+        if harvest.failed:
+            how = f"no answer within {self._seconds:.0f} s" if late else _how(code)
+            return Harvest(harvest.documents, harvest.skipped, f"its import ended the process ({how})")
+        return harvest
+
+
+def pydocs(packages: Iterable[str] | None = None) -> PyDocs:
+    """Documents from the docstrings of installed packages; "stdlib" is the standard library with the language topics.
+
+    One document for each public module, class, function and method that has a docstring: `id` and `title` the
+    qualified name, `source` the package, `parent` the module or class. None: everything installed.
+
+    Raises UnknownNameError for a package that is not installed.
+
+    >>> document = next(iter(pydocs(["json"])))
+    >>> document.id, document.source, document.meta["kind"]
+    ('json', 'json', 'module')
+    """
+    installed = _installed()
+    wanted = list(dict.fromkeys([packages] if isinstance(packages, str) else packages or installed))
+    for name in wanted:
+        if name not in installed and not _is_importable(name):
+            raise UnknownNameError.of("package", name, [*installed, *sys.stdlib_module_names])
+    return PyDocs(wanted)
+
+
+def _installed() -> list[str]:
+    """The standard library and every import package of every installed distribution."""
+    found = importlib.metadata.packages_distributions()
+    return [STDLIB, *sorted(name for name in found if name.isidentifier() and not name.startswith("_"))]
+
+
+def _is_importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _received(lines: Iterable[str], package: str) -> Harvest:
+    documents, skipped, whole = [], [], False
+    for line in lines:
+        try:
+            sent = json.loads(line)
+        except ValueError:  # the child died in the middle of a line
+            break
+        if "id" in sent:
+            documents.append(_document(sent, package))
+        elif "skipped" in sent:
+            skipped.append(NotImported(sent["skipped"], sent["reason"]))
+        else:
+            whole = True
+    top = next((each.reason for each in skipped if each.name == package), "")
+    if top:
+        return Harvest(tuple(documents), tuple(each for each in skipped if each.name != package), top)
+    return Harvest(tuple(documents), tuple(skipped), "" if whole else "cut off")
+
+
+def _document(sent: dict[str, str], package: str) -> Document:
+    meta = {"kind": sent["kind"], "version": sent["version"]}
+    return Document(sent["id"], sent["text"], sent["id"], package, sent["parent"], meta)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and what it started (it leads a process group of its own)."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _how(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

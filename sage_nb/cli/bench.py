@@ -34,7 +34,11 @@ def _quality(folder: Path) -> list[list[str]]:
     with tempfile.TemporaryDirectory() as scratch:
         collection = Collection(Path(scratch) / folder.name)
         print(collection.add(standard.documents))
-        pipelines = {"bm25": collection.lexical(100), "dense": collection.dense(100), "rrf": collection.hybrid(100)}
+        pipelines = {
+            "bm25": collection.lexical(100),
+            "dense": collection.dense(100),
+            "rrf": collection.hybrid(100),
+        }
         rows = []
         for name, pipeline in pipelines.items():
             run = pipeline.run(list(standard.queries))

@@ -25,7 +25,10 @@ def doctor() -> str:
         *describe_devices(),
         ("models run on", f"{compute.device} in {compute.dtype}"),
         ("bundled encoder", _encoder()),
-        ("default reranker", f"{DEFAULT_RERANKER} ({'at hand' if reranker_at_hand() else 'not on this machine'})"),
+        (
+            "default reranker",
+            f"{DEFAULT_RERANKER} ({'at hand' if reranker_at_hand() else 'not on this machine'})",
+        ),
         ("home", str(home())),
         *((name, _version(name)) for name in PACKAGES),
     ]

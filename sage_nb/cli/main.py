@@ -19,12 +19,16 @@ from sage_nb.retrieval.collection import Collection
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake is one sentence on stderr and exit code 2."""
     options = _parser().parse_args(arguments)
-    warnings.showwarning = _tell
-    try:
-        options.run(options)
-    except SageError as wrong:
-        print(f"sage-nb: {wrong}", file=sys.stderr)
-        return 2
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            options.run(options)
+        except SageError as wrong:
+            print(f"sage-nb: {wrong}", file=sys.stderr)
+            return 2
+        finally:
+            for note in notes:
+                print(f"note: {note.message}", file=sys.stderr)
     return 0
 
 
@@ -64,7 +68,3 @@ def _search(options: argparse.Namespace) -> None:
         name = hit.document.title or hit.document.id
         print(f"{hit.rank:>2}  {hit.score:.4f}  {name}  [{hit.document.source or collection.name}]")
         print(f"      {' '.join(hit.document.text.split())[:160]}")
-
-
-def _tell(message: Warning | str, *_: object) -> None:
-    print(f"note: {message}", file=sys.stderr)

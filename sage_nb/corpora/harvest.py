@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
     @property
     def order(self) -> tuple[int, bool, int, str]:
-        """The shallowest path wins, then the object's own name (`builtins.str`, not `typing.Text`), then the shortest."""
+        """The shallowest path wins, then its own name (`builtins.str`, not `typing.Text`), then the shortest."""
         return self.name.count("."), not self.own, len(self.name), self.name
 
 
@@ -40,15 +40,24 @@ def harvest(package: str) -> Iterator[dict[str, str]]:
     """Lines to send: documents, and what could not be imported."""
     modules: list[tuple[str, ModuleType]] = []
     for name in sorted(_module_names(package), key=lambda each: (each.count("."), each)):
-        try:
-            modules.append((name, importlib.import_module(name)))
-        except BaseException as failed:  # noqa: BLE001  SystemExit too: a module may do anything when imported
-            yield {"skipped": name, "reason": f"{type(failed).__name__}: {failed}"[:300]}
+        module = _imported(name)
+        if isinstance(module, str):
+            yield {"skipped": name, "reason": module}
+        else:
+            modules.append((name, module))
     if package in ("stdlib", "os"):
         modules.append(("os.path", os.path))
     yield from _documents(_named(modules), package)
     if package == "stdlib":
         yield from _topics()
+
+
+def _imported(name: str) -> ModuleType | str:
+    """The module, or why it cannot be imported."""
+    try:
+        return importlib.import_module(name)
+    except BaseException as failed:  # noqa: BLE001  SystemExit too: a module may do anything when imported
+        return f"{type(failed).__name__}: {failed}"[:300]
 
 
 def _named(modules: list[tuple[str, ModuleType]]) -> list[Found]:
@@ -94,7 +103,7 @@ def _public(name: str, module: ModuleType) -> Iterator[Found]:
         if each.startswith("_") or isinstance(value, ModuleType) or not _documented(value):
             continue
         home = str(getattr(value, "__module__", None) or top)
-        if listed is None and home.partition(".")[0] not in (top, f"_{top}"):
+        if listed is None and not home.startswith((top, "_")):  # a private module's work is shown by a public one
             continue
         own = f"{home}.{getattr(value, '__qualname__', each)}" == f"{name}.{each}"
         yield Found(f"{name}.{each}", "class" if inspect.isclass(value) else "function", value, own)

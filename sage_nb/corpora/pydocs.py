@@ -90,7 +90,11 @@ class PyDocs:
                 stderr=subprocess.DEVNULL,
                 pass_fds=[send],
                 cwd=folder,
-                env={**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env={
+                    **os.environ,
+                    **_QUIET,
+                    "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                },
                 start_new_session=True,
             )
             os.close(send)

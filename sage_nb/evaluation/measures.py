@@ -61,4 +61,6 @@ def _measure(name: str) -> object:
     try:
         return ir_measures.parse_measure(name)
     except (NameError, ValueError, SyntaxError) as unknown:
-        raise BadValueError(f"unknown measure {name!r}; name one of ir-measures', such as nDCG@10, R@100, RR, AP") from unknown
+        raise BadValueError(
+            f"unknown measure {name!r}; name one of ir-measures', such as nDCG@10, R@100, RR, AP"
+        ) from unknown

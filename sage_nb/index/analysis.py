@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from sage_nb.errors import MissingExtraError, UnknownNameError
 
@@ -12,8 +12,41 @@ Analyzer = Callable[[str], list[str]]
 
 # Lucene's classic English list (StopAnalyzer), also bm25s's "en".
 STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
-    "this to was will with".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "such",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "will",
+        "with",
+    ]
 )
 _WORD = re.compile(r"\b\w\w+\b")
 
@@ -30,7 +63,7 @@ def analyzer(name: str) -> Callable[[Callable[[], Analyzer]], Callable[[], Analy
     return register
 
 
-@lru_cache(maxsize=None)
+@cache
 def get_analyzer(name: str) -> Analyzer:
     """The analyzer called `name`, made once.
 

@@ -7,7 +7,6 @@ merging reads. An approximate index lies beside them in `ann.faiss`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 

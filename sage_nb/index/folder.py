@@ -24,12 +24,23 @@ import numpy as np
 
 from sage_nb.errors import CollectionError
 from sage_nb.index.lexical import Ints
-from sage_nb.index.manifest import NAME, Manifest, SegmentEntry, Settings, add_content, read_manifest, write_manifest
+from sage_nb.index.manifest import (
+    NAME,
+    Manifest,
+    SegmentEntry,
+    Settings,
+    add_content,
+    read_manifest,
+    write_manifest,
+)
 from sage_nb.index.segment import Origin, Segment, SegmentData, merge_segments, write_tombstones
 from sage_nb.index.snapshot import Snapshot
 
 LOCK_SECONDS = 120.0
-TIER_BASE, TIER_WIDTH = 64, 8  # eight segments of about one size become one: log-many segments, log-many rewrites
+TIER_BASE, TIER_WIDTH = (
+    64,
+    8,
+)  # eight segments of about one size become one: log-many segments, log-many rewrites
 
 
 @dataclass(frozen=True)

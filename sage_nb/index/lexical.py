@@ -1,5 +1,8 @@
-"""Postings: which terms stand in which rows, how often. Frequencies are kept, scores are not: they depend on the
-whole collection, and are worked out when a question comes (so that adding stays cheap and exact)."""
+"""Postings: which terms stand in which rows, how often.
+
+Frequencies are kept, scores are not: they depend on the whole collection, and are worked out when a question comes
+(so that adding stays cheap and exact).
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,12 @@ class Postings:
         (['a', 'b'], [0, 0, 1], [2, 1, 1])
         """
         seen: dict[str, int] = {}
-        terms, rows, frequencies, lengths = [], [], [], []
+        terms: list[int] = []
+        rows: list[int] = []
+        frequencies: list[int] = []
+        lengths: list[int] = []
         for row, words in enumerate(tokens):
-            counts = Counter(words)
+            counts: Counter[str] = Counter(words)
             lengths.append(len(words))
             terms.extend([seen.setdefault(word, len(seen)) for word in counts])
             rows.extend([row] * len(counts))
@@ -101,7 +107,9 @@ class PostingsReader:
 
     def document_frequencies(self, live: Mask) -> dict[str, int]:
         """How many live rows hold each term: a pass over everything, for the okapi variant's mean idf."""
-        counts = np.add.reduceat(live[self._rows].astype(np.int64), self._starts[:-1]) if len(self._rows) else []
+        if not len(self._rows):
+            return {}
+        counts = np.add.reduceat(live[self._rows].astype(np.int64), self._starts[:-1])
         return dict(zip(self._column.to_pylist(), map(int, counts), strict=True))
 
     def load(self) -> Postings:
@@ -135,5 +143,5 @@ def merge(parts: Sequence[tuple[Postings, Mask]]) -> Postings:
         frequencies.append(postings.frequencies[kept].astype(np.int64))
         base += int(live.sum())
     lengths = np.concatenate([postings.lengths[live] for postings, live in parts])
-    joined = (np.concatenate(part).astype(np.int64) for part in (terms, rows, frequencies))
-    return Postings.grouped(list(numbers), *joined, lengths)
+    term, row, frequency = (np.concatenate(part).astype(np.int64) for part in (terms, rows, frequencies))
+    return Postings.grouped(list(numbers), term, row, frequency, lengths)

@@ -88,8 +88,8 @@ class Segment:
 
     def document(self, row: int) -> Document:
         """The passage in `row`."""
-        texts = [self._documents[name][row].as_py() for name in _TEXTS]
-        return Document(*texts, msgspec.msgpack.decode(self._documents["meta"][row].as_py()))
+        texts = {name: self._documents[name][row].as_py() for name in _TEXTS}
+        return Document(**texts, meta=msgspec.msgpack.decode(self._documents["meta"][row].as_py()))
 
     def documents(self) -> Iterator[Document]:
         """Every live passage, in order."""

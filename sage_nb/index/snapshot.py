@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from sage_nb.index.bm25 import Floats, Statistics, Weighting, okapi_idf
 from sage_nb.index.dense import Vectors
@@ -75,7 +76,9 @@ class Snapshot:
 
     def postings(self, term: str) -> tuple[Ints, Floats, int]:
         """Rows that hold `term`, its frequency in each, and how many of them are live."""
-        rows, frequencies, live = [np.zeros(0, np.int64)], [np.zeros(0)], 0
+        rows: list[Ints] = [np.zeros(0, np.int64)]
+        frequencies: list[npt.NDArray[Any]] = [np.zeros(0)]
+        live = 0
         for base, segment in zip(self._bases, self.segments, strict=False):
             here, counts = segment.postings.find(term)
             live += int(segment.live[here].sum()) if segment.entry.dead else len(here)

@@ -6,10 +6,10 @@ from sage_nb.records.values import Document
 
 
 def indexed_text(document: Document) -> str:
-    """Title and text, as terms and vectors are made of them; the title once, where the text begins with it.
+    r"""Title and text, as terms and vectors are made of them; the title once, where the text begins with it.
 
     >>> indexed_text(Document("d", "It stops.", title="Barriers"))
-    'Barriers\\nIt stops.'
+    'Barriers\nIt stops.'
     """
     if not document.title or document.text.startswith(document.title):
         return document.text

@@ -33,7 +33,7 @@ class CrossEncoder(Protocol):
         ...
 
     def score(self, pairs: Sequence[tuple[str, str]], /) -> Floats:
-        """n pairs to (n,) float32."""
+        """N pairs to (n,) float32."""
         ...
 
 
@@ -50,7 +50,10 @@ class PairScorer:
             from sentence_transformers import CrossEncoder as Library
 
             model = Library(
-                str(folder), device=compute.device, local_files_only=True, model_kwargs={"use_safetensors": True}
+                str(folder),
+                device=compute.device,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True},
             )
         if model.num_labels != 1:
             raise ModelError(f"the model {name!r} gives {model.num_labels} scores a pair; a reranker gives one")
@@ -65,7 +68,7 @@ class PairScorer:
         return self._batched.truncated
 
     def score(self, pairs: Sequence[tuple[str, str]], /) -> Floats:
-        """n (question, passage) pairs to (n,) float32; the longer side of a pair is cut first."""
+        """N (question, passage) pairs to (n,) float32; the longer side of a pair is cut first."""
         import torch
 
         if not pairs:

@@ -38,7 +38,7 @@ class Encoder(Protocol):
         ...
 
     def encode(self, texts: Sequence[str], /) -> Floats:
-        """n texts to (n, dimension) float32."""
+        """N texts to (n, dimension) float32."""
         ...
 
 
@@ -52,7 +52,10 @@ class SentenceEncoder:
             from sentence_transformers import SentenceTransformer
 
             model = SentenceTransformer(
-                str(folder), device=compute.device, local_files_only=True, model_kwargs={"use_safetensors": True}
+                str(folder),
+                device=compute.device,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True},
             )
         model.to(compute.torch_dtype).eval()
         dimension = model.get_embedding_dimension()
@@ -68,7 +71,7 @@ class SentenceEncoder:
         return self._batched.truncated
 
     def encode(self, texts: Sequence[str], /) -> Floats:
-        """n texts to (n, dimension) float32 of length 1; which other texts they come with does not matter."""
+        """N texts to (n, dimension) float32 of length 1; which other texts they come with does not matter."""
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
         vectors = np.stack(self._batched.run(lambda **options: self._tokenizer(list(texts), **options)))

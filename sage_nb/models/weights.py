@@ -80,7 +80,7 @@ def _fetched(name: str) -> Path:
     try:
         HfApi().model_info(name, timeout=HUB_SECONDS)
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors", "*.model"]))
-    except Exception as failed:  # noqa: BLE001  the hub's client raises a dozen unrelated kinds; all mean "not to be had"
+    except Exception as failed:
         raise ModelError(_absent(name, f"the hub gave {type(failed).__name__}")) from failed
 
 

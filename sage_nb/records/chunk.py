@@ -54,9 +54,7 @@ class Chunker:
             raise BadValueError(f"size={self.size!r} must be a whole number of tokens, 1 or more")
         if not _whole(self.overlap) or not 0 <= self.overlap < self.size:
             most = self.size - 1
-            raise BadValueError(
-                f"overlap={self.overlap!r} must be a whole number from 0 to {most}, below size"
-            )
+            raise BadValueError(f"overlap={self.overlap!r} must be a whole number from 0 to {most}, below size")
         if self.by not in CUTS:
             raise UnknownNameError.of("way to chunk", str(self.by), CUTS)
 
@@ -141,9 +139,7 @@ CUTS: dict[str, Callable[[str, int, int], Iterator[Span]]] = {
 def _by_library(splitter: TextSplitter | MarkdownSplitter, text: str, size: int) -> Iterator[Span]:
     # In blocks, because the library's time grows with the square of a text without spaces; and in parallel.
     blocks = list(_blocks(text, max(_BLOCK, 64 * size)))
-    for (first, _), found in zip(
-        blocks, splitter.chunk_all_indices([text[a:b] for a, b in blocks]), strict=True
-    ):
+    for (first, _), found in zip(blocks, splitter.chunk_all_indices([text[a:b] for a, b in blocks]), strict=True):
         for offset, passage in found:
             if not passage.isspace():  # to Python more is a space than to the library
                 yield first + offset, first + offset + len(passage)

@@ -45,9 +45,7 @@ def _check(data: bytes) -> None:
         raise BadValueError(f"not written by sage_nb: the data begins with {data[:4]!r}, not {MAGIC!r}")
     version = data[len(MAGIC)]
     if version > VERSION:
-        raise BadValueError(
-            f"written by a newer sage_nb (format {version}, this one reads {VERSION}); upgrade sage-nb"
-        )
+        raise BadValueError(f"written by a newer sage_nb (format {version}, this one reads {VERSION}); upgrade sage-nb")
     if version < 1:
         raise BadValueError(f"format version {version} was never written; the data is damaged")
 

@@ -60,9 +60,7 @@ class Filter(ABC):
 
     def __bool__(self) -> bool:
         # `a and b` would quietly drop a: Python takes every object for true.
-        raise BadValueError(
-            f"{self} is neither true nor false; join filters with & | ~, not with and, or, not"
-        )
+        raise BadValueError(f"{self} is neither true nor false; join filters with & | ~, not with and, or, not")
 
     def __hash__(self) -> int:
         return hash(repr(self))

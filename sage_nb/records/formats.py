@@ -115,9 +115,7 @@ def read_html(path: Path) -> Iterator[Document | BadValueError]:
     if page is None:
         raise BadValueError("no HTML page")
     title = trafilatura.extract_metadata(page).title
-    yield _whole(
-        path, trafilatura.extract(page, output_format="markdown", favor_recall=True) or "", title or ""
-    )
+    yield _whole(path, trafilatura.extract(page, output_format="markdown", favor_recall=True) or "", title or "")
 
 
 def read_pdf(path: Path) -> Iterator[Document | BadValueError]:
@@ -221,8 +219,7 @@ def _whole(path: Path, text: str, title: str, replaced: int = 0) -> Document | B
         text=text,
         title=title or path.name,
         source=path.parent.name or path.name,
-        meta={"path": path.as_posix(), "type": suffix(path)[1:]}
-        | ({"replaced": replaced} if replaced else {}),
+        meta={"path": path.as_posix(), "type": suffix(path)[1:]} | ({"replaced": replaced} if replaced else {}),
     )
 
 

@@ -31,10 +31,10 @@ class Html:
 
 
 def escape(text: str) -> Html:
-    """`text` with markup and control characters made harmless.
+    r"""`text` with markup and control characters made harmless.
 
-    >>> escape("<b>&\\x00").text
-    '&lt;b&gt;&amp;\\ufffd'
+    >>> escape("<b>&\x00").text
+    '&lt;b&gt;&amp;\ufffd'
     """
     return Html(html.escape(_CONTROL.sub("\ufffd", text)))
 

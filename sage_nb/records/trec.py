@@ -144,9 +144,7 @@ def _as_json(query: Query) -> bytes:
 
 def _as_tabs(query: Query) -> bytes:
     if not query.text or query.text != query.text.strip() or set(query.text) & set("\t\n\r"):
-        raise BadValueError(
-            f"lines with tabs cannot keep the text of query {query.id!r}; write a .jsonl file"
-        )
+        raise BadValueError(f"lines with tabs cannot keep the text of query {query.id!r}; write a .jsonl file")
     return f"{_word('query id', query.id)}\t{query.text}".encode()
 
 

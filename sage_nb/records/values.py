@@ -95,7 +95,9 @@ class Result(msgspec.Struct, frozen=True):
         """The table a notebook shows: passage with the query's words marked, source, score by stage."""
         words = self.query.text.split()
         notes = "".join(f" · {note}" for note in self.notes)
-        rows = [[str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits]
+        rows: list[list[str | float | markup.Html]] = [
+            [str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits
+        ]
         return markup.table(["", "passage", "source", "scores"], rows, f"{self.query.text}{notes}")
 
 

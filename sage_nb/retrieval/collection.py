@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
@@ -113,10 +113,10 @@ class Collection(View):
     Raises CollectionError where it is damaged, of a newer format, or was built with something else.
 
     >>> from tempfile import TemporaryDirectory
-    >>> folder = TemporaryDirectory()
-    >>> notes = Collection(folder.name + "/notes", encoder=None)
-    >>> added = notes.add([Document("a", "Barriers align."), Document("b", "Windows slide.")])
-    >>> added.added, [hit.document.id for hit in notes.lexical(k=5).search("sliding window").hits]
+    >>> with TemporaryDirectory() as folder:
+    ...     notes = Collection(folder + "/notes", encoder=None)
+    ...     added = notes.add([Document("a", "Barriers align."), Document("b", "Windows slide.")], progress=False)
+    ...     added.added, [hit.document.id for hit in notes.lexical(k=2).search("sliding window").hits]
     (2, ['b'])
     """
 
@@ -124,7 +124,7 @@ class Collection(View):
         self,
         name: str | os.PathLike[str],
         *,
-        encoder: str | None | UnsetType = UNSET,
+        encoder: str | UnsetType | None = UNSET,
         analyzer: str | UnsetType = UNSET,
         dense: str | UnsetType = UNSET,
     ) -> None:
@@ -222,7 +222,7 @@ class Collection(View):
 
 def _shown(documents: Iterable[Item], name: str) -> Iterator[Item]:
     """`documents` behind a progress bar: documents per second and, where their number is known, the time left."""
-    total = len(documents) if hasattr(documents, "__len__") else None
+    total = len(documents) if isinstance(documents, Sized) else None
     yield from tqdm(documents, desc=name, unit=" docs", total=total, mininterval=0.5)
 
 
@@ -231,7 +231,7 @@ def _check_name(kind: str, given: str | UnsetType, known: Iterable[str]) -> None
         raise UnknownNameError.of(kind, str(given), known)
 
 
-def _agreed(name: str, manifest: Manifest, held: Settings, given: dict[str, object]) -> Settings:
+def _agreed(name: str, manifest: Manifest, held: Settings, given: Mapping[str, object]) -> Settings:
     """The collection's settings; what is given must be what it was built with."""
     fresh = {field: given.get(field, getattr(held, field)) for field in Settings.__struct_fields__}
     wrong = [field for field, value in given.items() if value != getattr(held, field)]

@@ -63,7 +63,11 @@ class DenseSearching(MapFunction[Result, Result]):
         if len(batch) == 1:  # in a larger batch it is not known whose question was cut
             notes = (*note, *notes)
         return [
-            ranked(Result(r.query, (), (*r.notes, *notes)), "dense", hits_of(snapshot, rows, self.stage.source.name))
+            ranked(
+                Result(r.query, (), (*r.notes, *notes)),
+                "dense",
+                hits_of(snapshot, rows, self.stage.source.name),
+            )
             for r, rows in zip(batch, found, strict=True)
         ]
 

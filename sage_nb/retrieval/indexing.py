@@ -86,7 +86,14 @@ class Indexing:
         truncated = self.encoder.truncated - cut if self.encoder else 0
         seconds = time.perf_counter() - begun
         name, skipped = self.folder.path.name, tuple(self._skipped)
-        return Added(name, **self._counts, passages=self._passages, truncated=truncated, seconds=seconds, skipped=skipped)
+        return Added(
+            name,
+            **self._counts,
+            passages=self._passages,
+            truncated=truncated,
+            seconds=seconds,
+            skipped=skipped,
+        )
 
     def _take(self, document: object) -> None:
         if not isinstance(document, Document):
@@ -140,7 +147,8 @@ class Indexing:
         if self._skipped:
             name, reason = self._skipped[0]
             warnings.warn(
-                f"{len(self._skipped)} documents were skipped; the first, {name!r}, because {reason}", stacklevel=4
+                f"{len(self._skipped)} documents were skipped; the first, {name!r}, because {reason}",
+                stacklevel=4,
             )
 
 

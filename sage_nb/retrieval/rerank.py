@@ -50,9 +50,7 @@ class Reranking(MapFunction[Result, Result]):
         pairs = [(result.query.text, indexed_text(hit.document)) for result in batch for hit in result.hits]
         scores = iter(self._scorer.score(pairs).tolist())
         scored = [[(hit, next(scores)) for hit in result.hits] for result in batch]
-        return [
-            ranked(result, "rerank", pairs).top(self.stage.k) for result, pairs in zip(batch, scored, strict=True)
-        ]
+        return [ranked(result, "rerank", pairs).top(self.stage.k) for result, pairs in zip(batch, scored, strict=True)]
 
 
 def rerank(k: int = 10, model: str | None = None) -> Stage:

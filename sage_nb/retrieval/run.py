@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sage_nb.errors import UnknownNameError
 from sage_nb.records import markup
@@ -18,11 +18,20 @@ if TYPE_CHECKING:
 SHOWN_QUESTIONS, SHOWN_HITS = 5, 3
 
 
+class Searchable(Protocol):
+    """What a run is of: a pipeline that can be asked again."""
+
+    def search(self, text: str) -> Result:
+        """Ask one question."""
+        ...
+
+
 class Run:
     """Results in the order of their questions; iterating computes what is not there yet, and keeps it."""
 
-    def __init__(self, pipeline: str, total: int, batches: Iterator[list[Result]]) -> None:
-        self.pipeline = pipeline
+    def __init__(self, stage: Searchable, total: int, batches: Iterator[list[Result]]) -> None:
+        self.stage = stage
+        self.pipeline = repr(stage)
         self.seconds = 0.0
         self._total = total
         self._batches = batches

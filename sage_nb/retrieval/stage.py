@@ -65,7 +65,7 @@ class Stage(ABC):
         The Run computes as it is iterated; `.results` waits for all of it.
         """
         asked = [Result(query) for query in as_queries(questions)]
-        return Run(repr(self), len(asked), run_inline(self.function(), asked, CONTEXT, BATCH))
+        return Run(self, len(asked), run_inline(self.function(), asked, CONTEXT, BATCH))
 
     def __rshift__(self, then: object) -> Stage:
         return reduce(_then, _chain(_stage(then, ">>")), self)

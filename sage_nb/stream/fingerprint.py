@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
-from typing import Union
 
 from sage_nb.errors import BadValueError
 
-Plain = Union[None, bool, int, float, str, bytes, tuple["Plain", ...], Mapping[str, "Plain"]]
+Plain = bool | int | float | str | bytes | tuple["Plain", ...] | Mapping[str, "Plain"] | None
 
 FORMAT = b"sage1"  # part of every fingerprint: a new encoding never meets an old key
 

@@ -110,7 +110,5 @@ def test_a_file_that_is_missing_is_named(tmp_path):
 
 
 def test_an_unknown_split_is_refused_with_the_known(tmp_path):
-    with pytest.raises(
-        UnknownNameError, match=r"unknown split of '.*': 'tets'; did you mean 'test'\? .*test, train"
-    ):
+    with pytest.raises(UnknownNameError, match=r"unknown split of '.*': 'tets'; did you mean 'test'\? .*test, train"):
         read_beir(beir(tmp_path), split="tets")

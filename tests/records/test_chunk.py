@@ -117,12 +117,8 @@ def test_sections_of_markdown_begin_at_headings():
 def test_a_passage_inherits_from_its_document_and_points_to_it():
     document = Document("d", "one two three", "Title", "site", "book", {"year": 1962, "start": "old"})
     assert chunk(2, 0).split(document) == [
-        Document(
-            "d#0", "one two", "Title", "site", "d", {"year": 1962, "parent": "book", "start": 0, "end": 7}
-        ),
-        Document(
-            "d#1", "three", "Title", "site", "d", {"year": 1962, "parent": "book", "start": 8, "end": 13}
-        ),
+        Document("d#0", "one two", "Title", "site", "d", {"year": 1962, "parent": "book", "start": 0, "end": 7}),
+        Document("d#1", "three", "Title", "site", "d", {"year": 1962, "parent": "book", "start": 8, "end": 13}),
     ]
     assert "parent" not in chunk(2, 0).split(Document("d", "one"))[0].meta
 
@@ -140,9 +136,7 @@ def test_a_size_that_is_no_number_of_tokens_is_refused(size):
 
 @pytest.mark.parametrize("overlap", [-1, 10, 11, 0.5, None])
 def test_an_overlap_below_zero_or_as_large_as_the_size_is_refused(overlap):
-    with pytest.raises(
-        BadValueError, match=f"^overlap={overlap!r} must be a whole number from 0 to 9, below size$"
-    ):
+    with pytest.raises(BadValueError, match=f"^overlap={overlap!r} must be a whole number from 0 to 9, below size$"):
         chunk(10, overlap)
 
 

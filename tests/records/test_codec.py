@@ -6,9 +6,7 @@ from sage_nb.errors import BadValueError
 from sage_nb.records.codec import MAGIC, VERSION, decode, encode
 from sage_nb.records.values import Document, Hit, Query, Result, Step
 
-META = st.dictionaries(
-    st.text(), st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text())
-)
+META = st.dictionaries(st.text(), st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text()))
 DOCUMENTS = st.builds(Document, st.text(), st.text(), st.text(), st.text(), st.text(), META)
 HITS = st.builds(
     Hit, DOCUMENTS, st.integers(1, 9), st.floats(allow_nan=False),

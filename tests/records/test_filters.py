@@ -10,9 +10,7 @@ from sage_nb.records.filters import SUFFIXES, Filter, where
 from sage_nb.records.values import Document
 from sage_nb.stream.fingerprint import canonical
 
-ARRAYS = Document(
-    "np.1", "Arrays hold numbers.", "Arrays", "numpy", "numpy.core", {"year": 2020, "draft": False}
-)
+ARRAYS = Document("np.1", "Arrays hold numbers.", "Arrays", "numpy", "numpy.core", {"year": 2020, "draft": False})
 
 VALUES = st.one_of(
     st.booleans(),
@@ -105,8 +103,7 @@ def test_what_is_printed_is_the_expression():
     assert repr(recent) == "where(source='numpy', year__ge=2020)"
     assert repr(recent & ~ours) == "where(source='numpy', year__ge=2020) & ~where(draft=True)"
     assert (
-        repr((recent | ours) & ours)
-        == "(where(source='numpy', year__ge=2020) | where(draft=True)) & where(draft=True)"
+        repr((recent | ours) & ours) == "(where(source='numpy', year__ge=2020) | where(draft=True)) & where(draft=True)"
     )
     assert repr(~(ours & recent)) == "~(where(draft=True) & where(source='numpy', year__ge=2020))"
     assert repr(where(year__in={3, 1, 2})) == "where(year__in=(1, 2, 3))"
@@ -181,16 +178,12 @@ def test_a_condition_that_makes_no_sense_is_refused(condition, said):
 
 
 def test_an_unknown_suffix_is_refused_with_the_nearest():
-    with pytest.raises(
-        UnknownNameError, match="unknown filter suffix 'startwith'; did you mean 'startswith'"
-    ):
+    with pytest.raises(UnknownNameError, match="unknown filter suffix 'startwith'; did you mean 'startswith'"):
         where(title__startwith="A")
 
 
 def test_and_in_words_is_refused_because_it_would_drop_a_filter():
-    with pytest.raises(
-        BadValueError, match=r"where\(a=1\) is neither true nor false; join filters with & | ~"
-    ):
+    with pytest.raises(BadValueError, match=r"where\(a=1\) is neither true nor false; join filters with & | ~"):
         where(a=1) and where(b=2)
     with pytest.raises(TypeError, match="unsupported operand"):
         where(a=1) & True

@@ -298,9 +298,7 @@ def test_broken_empty_and_locked_pdfs_are_skipped_and_the_rest_is_read(caplog):
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "module", "extra"), [("a.pdf", "pypdf", "pdf"), ("a.html", "trafilatura", "html")]
-)
+@pytest.mark.parametrize(("name", "module", "extra"), [("a.pdf", "pypdf", "pdf"), ("a.html", "trafilatura", "html")])
 def test_a_missing_extra_is_told_before_anything_is_read(name, module, extra, monkeypatch):
     write(name, "x")
     monkeypatch.setitem(sys.modules, module, None)

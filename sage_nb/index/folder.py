@@ -96,7 +96,7 @@ class IndexFolder:
         """Rewrite everything as one segment, without the dead; the content stays what it was."""
         with self._writing():
             manifest = read_manifest(self.path)
-            if len(manifest.segments) == 1 and not manifest.segments[0].dead:
+            if not manifest.segments or (len(manifest.segments) == 1 and not manifest.segments[0].dead):
                 return
             self._commit(self._merged(manifest, manifest.segments))
 
@@ -163,7 +163,7 @@ class IndexFolder:
             ) from busy
         except OSError as failed:
             raise CollectionError(
-                f"{self.path} could not be written ({failed.strerror}); it still holds its last snapshot: "
+                f"{self.path} could not be written ({failed.strerror or failed}); it still holds its last snapshot: "
                 f"make room or mend the permissions and run this again"
             ) from failed
 

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from sage_nb.errors import UnknownNameError
 from sage_nb.records.values import Document
@@ -22,6 +23,7 @@ from sage_nb.records.values import Document
 CHILDREN = 2  # packages imported at a time
 SECONDS = 120.0  # a package that takes longer to import hangs
 STDLIB = "stdlib"
+CUT_OFF = "cut off"
 
 # What keeps an import from opening a window, asking the network, taking a GPU or talking.
 _QUIET = {
@@ -105,7 +107,7 @@ class PyDocs:
             code = child.wait()
             late = not watch.is_alive()
             watch.cancel()
-        if harvest.failed:
+        if harvest.failed == CUT_OFF:
             how = f"no answer within {self._seconds:.0f} s" if late else _how(code)
             return Harvest(harvest.documents, harvest.skipped, f"its import ended the process ({how})")
         return harvest
@@ -127,7 +129,8 @@ def pydocs(packages: Iterable[str] | None = None) -> PyDocs:
     wanted = list(dict.fromkeys([packages] if isinstance(packages, str) else packages or installed))
     for name in wanted:
         if name not in installed and not _is_importable(name):
-            raise UnknownNameError.of("package", name, [*installed, *sys.stdlib_module_names])
+            known = [STDLIB, *installed, *(each for each in sys.stdlib_module_names if not each.startswith("_"))]
+            raise UnknownNameError.of("package", name, get_close_matches(name, known, n=5))
     return PyDocs(wanted)
 
 
@@ -160,7 +163,7 @@ def _received(lines: Iterable[str], package: str) -> Harvest:
     top = next((each.reason for each in skipped if each.name == package), "")
     if top:
         return Harvest(tuple(documents), tuple(each for each in skipped if each.name != package), top)
-    return Harvest(tuple(documents), tuple(skipped), "" if whole else "cut off")
+    return Harvest(tuple(documents), tuple(skipped), "" if whole else CUT_OFF)
 
 
 def _document(sent: dict[str, str], package: str) -> Document:

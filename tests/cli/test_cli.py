@@ -1,0 +1,54 @@
+"""The shell's commands."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sage_nb.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_doctor_tells_the_dtype_and_the_versions(capsys):
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("models run on", "torch", "faiss-cpu", "weights checked", "home"):
+        assert word in shown
+
+
+def test_index_then_search(home, capsys):
+    (home / "a.md").write_text("# Locks\nOne thread at a time.")
+    (home / "b.md").write_text("# Windows\nThey slide.")
+    assert main(["index", "notes", str(home / "*.md")]) == 0
+    assert main(["search", "notes", "mutual exclusion", "-k", "1"]) == 0
+    assert "Locks" in capsys.readouterr().out
+
+
+def test_a_mistake_is_one_sentence_on_stderr(capsys):
+    assert main(["index", "notes", "nowhere/*.md"]) == 2
+    seen = capsys.readouterr()
+    assert seen.err.startswith("sage-nb: ")
+    assert "nowhere/*.md" in seen.err
+    assert seen.err.count("\n") == 1
+
+
+def test_bench_quality_measures_a_folder(home, capsys):
+    folder = home / "small"
+    folder.mkdir()
+    texts = {"a": "a lock for threads", "b": "a sliding window"}
+    lines = [json.dumps({"id": name, "text": text}) for name, text in texts.items()]
+    (folder / "docs.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "queries.jsonl").write_text(json.dumps({"id": "q", "text": "lock"}) + "\n")
+    (folder / "qrels.tsv").write_text("q\ta\t1\n")
+    assert main(["bench", "quality", str(folder)]) == 0
+    (written,) = (home / "bench").glob("quality-*.json")
+    rows = json.loads(written.read_text())["rows"]
+    assert [(row["pipeline"], row["nDCG@10"]) for row in rows] == [(n, "1.0000") for n in ("bm25", "dense", "rrf")]
+    assert "bm25" in capsys.readouterr().out

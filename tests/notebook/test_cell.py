@@ -1,0 +1,159 @@
+"""The cell: what continues, what is bound, and how a mistake is shown."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
+
+import sage_nb as sage
+from sage_nb.errors import BadValueError
+from sage_nb.notebook.cell import CellError, CellOptions, evaluate, join_lines, run_cell
+from sage_nb.notebook.display import RunView
+from sage_nb.notebook.magic import load_ipython_extension, vocabulary
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    collection = sage.Collection(tmp_path_factory.mktemp("c") / "book", encoder=None)
+    collection.add([sage.Document("lock", "a thread holds a lock <b>"), sage.Document("x", "a window")], progress=False)
+    return collection
+
+
+@pytest.fixture
+def names(book):
+    return {"book": book, "questions": ["who holds the lock?", "window"]}
+
+
+def value(source, names):
+    return evaluate(source, names, vocabulary())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "book.lexical(5)\n>> rerank(k=3)",
+        "book.lexical(5)\n  >> rerank(k=3)  # the best three",
+        "book.lexical(5)  # words\n# then\n\n>> rerank(k=3)",
+        "(book\n .lexical(5))\n>> rerank(k=3)",
+        "k = 3\npipe = (\n  book.lexical(5)\n)\npipe\n>> rerank(k=k)",
+        "pipe = book.lexical(5)\n>> rerank(k=3)\npipe",
+        "text = '''\n>> not code\n'''\nbook.lexical(5)\n>> rerank(k=3)",
+    ],
+)
+def test_a_line_that_starts_with_shifts_goes_on(source, names, book):
+    assert value(source, names) == book.lexical(5) >> sage.rerank(k=3)
+
+
+def test_lines_keep_their_numbers():
+    assert join_lines("a = 1\nb\n>> c\n>> d").count("\n") == 3
+
+
+def test_the_vocabulary_leaves_nothing_behind(names):
+    value("rerank(k=2)", names)
+    assert "rerank" not in names
+    names["rerank"] = lambda k: sage.rerank(k + 1)
+    assert value("rerank(k=2)", names) == sage.rerank(3)
+
+
+def test_a_cell_binds_a_pipeline_or_its_run(names, book):
+    assert run_cell("book.lexical(5)", CellOptions("pipe"), names, vocabulary()) == book.lexical(5)
+    run_cell("pipe % 1", CellOptions("answers", on="questions"), names, vocabulary())
+    assert [hit.document.id for result in names["answers"] for hit in result] == ["lock", "x"]
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (
+            "book.lexical(5)\n>> rernk(k=3)",
+            ["unknown name 'rernk'; did you mean 'rerank'?", "  line 2: >> rernk(k=3)", "             ^"],
+        ),
+        (
+            "book.lexical(k=0)",
+            ["lexical() needs k, a whole number of 1 or more, got 0", "  line 1: book.lexical(k=0)", "          ^"],
+        ),
+        (
+            "book.lexical(\n",
+            ["the cell is not Python: '(' was never closed", "  line 1: book.lexical(", "                      ^"],
+        ),
+        (
+            "x = 1\nbook.lexical(kay=3)",
+            [
+                "View.lexical() got an unexpected keyword argument 'kay'",
+                "  line 2: book.lexical(kay=3)",
+                "          ^",
+            ],
+        ),
+        ("", ["the %%sage cell gives no pipeline; end it with an expression such as handbook.hybrid(k=10)"]),
+        ("x = 1", ["the %%sage cell gives no pipeline; end it with an expression such as handbook.hybrid(k=10)"]),
+    ],
+)
+def test_a_mistake_is_a_sentence_with_a_caret(source, shown, names):
+    with pytest.raises(CellError, match=r"\w") as failed:
+        value(source, names)
+    rendered = failed.value._render_traceback_()
+    assert rendered[0].startswith(shown[0])
+    assert rendered[1:] == shown[1:]
+    assert "\n" not in str(failed.value)
+    assert str(pickle.loads(pickle.dumps(failed.value))) == str(failed.value)  # noqa: S301
+
+
+def test_ordinary_errors_of_ordinary_code_stay_what_they_are(names):
+    with pytest.raises(ZeroDivisionError, match="division by zero"):
+        value("1 / 0\nbook.lexical(5)", names)
+
+
+def test_what_is_no_pipeline_is_said(names):
+    with pytest.raises(CellError, match="must end with a pipeline, this one ends with a int; write for example"):
+        run_cell("3", CellOptions(), names, vocabulary())
+    with pytest.raises(CellError, match="unknown name of questions 'question'; did you mean 'questions'"):
+        run_cell("book.lexical(5)", CellOptions(on="question"), names, vocabulary())
+    with pytest.raises(
+        BadValueError, match="questions must be texts, Query objects, a DataFrame or a path, got a Coll"
+    ):
+        run_cell("book.lexical(5)", CellOptions(on="book"), names, vocabulary())
+    with pytest.raises(BadValueError, match="--top needs 1 or more, got 0"):
+        CellOptions(top=0)
+
+
+def test_a_run_is_shown_with_its_text_escaped(book):
+    view = RunView(book.lexical(5).run(["lock <script>"]), 1)
+    assert "<script>" not in view._repr_html_()
+    assert "<mark>lock</mark> &lt;b&gt;" in view._repr_html_()
+    assert "1. lock" in repr(view)
+
+
+@pytest.fixture(scope="module")
+def shell():
+    config = Config()
+    config.HistoryAccessor.enabled = False
+    config.HistoryManager.enabled = False
+    shell = InteractiveShell.instance(config=config)
+    load_ipython_extension(shell)
+    yield shell
+    InteractiveShell.clear_instance()
+
+
+def test_the_magic_in_a_shell(shell, names, book):
+    shell.push(dict(names))
+    assert shell.run_cell("%%sage best\nbook.lexical(5)\n>> rerank(k=3)").result is None
+    assert shell.user_ns["best"] == book.lexical(5) >> sage.rerank(3)
+    shown = shell.run_cell("%%sage answers --on questions --top 1\nbook.lexical(5)").result
+    assert isinstance(shown, RunView)
+    assert len(shell.user_ns["answers"]) == 2
+    assert shell.run_cell('%sage "a window"').result.hits[0].document.id == "x"
+
+
+def test_an_error_in_a_shell_is_short_and_the_trace_is_kept(shell, names):
+    shell.push(dict(names))
+    with capture_output() as seen:
+        shell.run_cell("%%sage\nbook.lexical(k=0)")
+    assert seen.stdout.splitlines()[0] == "lexical() needs k, a whole number of 1 or more, got 0"
+    assert len((seen.stdout + seen.stderr).splitlines()) == 3
+    with capture_output() as seen:
+        shell.run_cell("%sage trace")
+    assert "Traceback" in seen.stdout

@@ -39,4 +39,4 @@ class RunView:
 
 
 def _question(result: Result) -> str:
-    return f"<details open><summary>{markup.escape(result.query.text).text}</summary>{result._repr_html_()}</details>"
+    return f"<div style='margin-top:.8em'>{result._repr_html_()}</div>"

@@ -94,11 +94,11 @@ class Result(msgspec.Struct, frozen=True):
     def _repr_html_(self) -> str:
         """The table a notebook shows: passage with the query's words marked, source, score by stage."""
         words = self.query.text.split()
-        notes = "".join(f" · {note}" for note in self.notes)
+        caption = " · ".join([self.query.text, *self.notes])
         rows: list[list[str | float | markup.Html]] = [
             [str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits
         ]
-        return markup.table(["", "passage", "source", "scores"], rows, f"{self.query.text}{notes}")
+        return markup.table(["", "passage", "source", "scores"], rows, caption)
 
 
 def _passage(hit: Hit, words: list[str]) -> markup.Html:

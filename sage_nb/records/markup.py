@@ -10,15 +10,19 @@ from dataclasses import dataclass
 # Control characters are shown as U+FFFD: some front ends drop them and some stop at them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _WORD = re.compile(r"\w+")
-_SMALL = frozenset("about and are for from how into its out that the this what when where which why with".split())
+_SMALL = frozenset(
+    ("about", "and", "are", "for", "from", "how", "into", "its", "out", "that", "the", "this", "what", "when", "where")
+    + ("which", "why", "with")
+)
 
 STYLE = (
     "<style>.sage-table{table-layout:auto!important;border-collapse:collapse;width:100%;max-width:68em;font-size:.93em}"
     ".sage-table th,.sage-table td{text-align:left!important;vertical-align:top;padding:.35em .7em;"
-    "border-bottom:1px solid var(--jp-border-color2,#ddd);overflow-wrap:anywhere}"
+    "border-bottom:1px solid var(--jp-border-color2,#ddd);overflow-wrap:break-word;max-width:44em}"
     ".sage-table th{font-weight:600;color:var(--jp-ui-font-color2,#666)}"
     ".sage-table td.sage-number{text-align:right!important;font-variant-numeric:tabular-nums;white-space:nowrap}"
     ".sage-table td:first-child{white-space:nowrap}.sage-table td:last-child{overflow-wrap:normal;white-space:nowrap}"
+    ".sage-table td div{overflow-wrap:anywhere}.sage-table td:last-child div{overflow-wrap:normal}"
     ".sage-title{font-weight:600}.sage-quiet{color:var(--jp-ui-font-color2,#666);font-size:.9em}"
     ".sage-table mark{background:var(--jp-warn-color3,#ffe8a3);color:inherit;padding:0 .1em;border-radius:.15em}"
     "</style>"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _WORD = re.compile(r"\w+")
 _SMALL = frozenset(
-    ("about", "and", "are", "for", "from", "how", "into", "its", "out", "that", "the", "this", "what", "when", "where")
-    + ("which", "why", "with")
+    {"about", "and", "are", "for", "from", "how", "into", "its", "out", "that", "the", "this", "what", "when"}
+    | {"where", "which", "why", "with"}
 )
 
 STYLE = (

@@ -36,46 +36,62 @@ class Found(NamedTuple):
         return self.name.count("."), not self.own, len(self.name), self.name
 
 
+class Lost(NamedTuple):
+    """A module or a name that raised when it was looked at."""
+
+    name: str
+    reason: str
+
+    @classmethod
+    def of(cls, name: str, failed: BaseException) -> Lost:
+        """The loss of `name`, with the error in one line."""
+        return cls(name, " ".join(f"{type(failed).__name__}: {failed}".split())[:300])
+
+
 def harvest(package: str) -> Iterator[dict[str, str]]:
-    """Lines to send: documents, and what could not be imported."""
+    """Lines to send: documents, and the modules and names that are not among them because they raised."""
     modules: list[tuple[str, ModuleType]] = []
     for name in sorted(_module_names(package), key=lambda each: (each.count("."), each)):
         module = _imported(name)
-        if isinstance(module, str):
-            yield {"skipped": name, "reason": module}
+        if isinstance(module, Lost):
+            yield {"skipped": name, "reason": module.reason}
         else:
             modules.append((name, module))
     if package in ("stdlib", "os"):
         modules.append(("os.path", os.path))
-    yield from _documents(_named(modules), package)
+    found, lost = _named(modules)
+    yield from ({"skipped": name, "reason": reason} for name, reason in lost)
+    yield from _documents(found, package)
     if package == "stdlib":
         yield from _topics()
 
 
-def _imported(name: str) -> ModuleType | str:
+def _imported(name: str) -> ModuleType | Lost:
     """The module, or why it cannot be imported."""
     try:
         return importlib.import_module(name)
     except BaseException as failed:  # noqa: BLE001  SystemExit too: a module may do anything when imported
-        return f"{type(failed).__name__}: {failed}"[:300]
+        return Lost.of(name, failed)
 
 
-def _named(modules: list[tuple[str, ModuleType]]) -> list[Found]:
-    """Every documented object once, under its best name, best names first."""
+def _named(modules: list[tuple[str, ModuleType]]) -> tuple[list[Found], list[Lost]]:
+    """Every documented object once, under its best name, best names first; and the names that raised."""
     objects: dict[int, Found] = {}
+    lost: list[Lost] = []
     for name, module in modules:
         for found in _public(name, module):
-            held = objects.get(id(found.value))
-            if held is None or found.order < held.order:
+            if isinstance(found, Lost):
+                lost.append(found)
+            elif (held := objects.get(id(found.value))) is None or found.order < held.order:
                 objects[id(found.value)] = found
-    return sorted(objects.values(), key=lambda each: each.order)
+    return sorted(objects.values(), key=lambda each: each.order), lost
 
 
 def _module_names(package: str) -> Iterator[str]:
     """Public modules of a package, found without importing its submodules."""
     if package == "stdlib":
         for name in sys.stdlib_module_names - LEFT_OUT - IMPLEMENTATIONS:
-            if not name.startswith("_"):
+            if not name.startswith("_") and importlib.util.find_spec(name):  # it names other systems' modules too
                 yield from _module_names(name)
         return
     yield package
@@ -93,22 +109,36 @@ def _submodules(package: str, paths: list[str]) -> Iterator[str]:
             yield from _submodules(name, [os.path.join(path, info.name) for path in paths])  # noqa: PTH118
 
 
-def _public(name: str, module: ModuleType) -> Iterator[Found]:
+def _public(name: str, module: ModuleType) -> Iterator[Found | Lost]:
     """The module, its public names, and the members of its classes."""
     yield Found(name, "module", module, own=True)
-    top = name.partition(".")[0]
-    listed = getattr(module, "__all__", None)
-    for each in sorted(map(str, listed or vars(module))):
-        value = vars(module).get(each, getattr(module, each, None) if listed else None)
-        if each.startswith("_") or isinstance(value, ModuleType) or not _documented(value):
+    try:
+        listed = getattr(module, "__all__", None)
+        names = sorted(map(str, listed or vars(module)))
+    except Exception as failed:  # noqa: BLE001  a module may make its attributes up
+        yield Lost.of(name, failed)
+        return
+    for each in names:
+        if each.startswith("_"):
             continue
-        home = str(getattr(value, "__module__", None) or top)
-        if listed is None and not home.startswith((top, "_")):  # a private module's work is shown by a public one
-            continue
-        own = f"{home}.{getattr(value, '__qualname__', each)}" == f"{name}.{each}"
-        yield Found(f"{name}.{each}", "class" if inspect.isclass(value) else "function", value, own)
-        if inspect.isclass(value):
-            yield from _members(f"{name}.{each}", value, own)
+        try:
+            yield from _found(f"{name}.{each}", getattr(module, each, None), listed=listed is not None)
+        except BaseException as failed:  # noqa: BLE001  a lazy name may import its module only now
+            yield Lost.of(f"{name}.{each}", failed)
+
+
+def _found(name: str, value: Any, *, listed: bool) -> list[Found]:
+    """The object and, of a class, its members; nothing where it is a module, has no docstring or is a guest."""
+    if isinstance(value, ModuleType) or not _documented(value):
+        return []
+    (top, _, _), each = name.partition("."), name.rpartition(".")[2]
+    home = str(getattr(value, "__module__", None) or top)
+    if not listed and not home.startswith((top, "_")):  # a private module's work is shown by a public one
+        return []
+    own = f"{home}.{getattr(value, '__qualname__', each)}" == name
+    if inspect.isclass(value):
+        return [Found(name, "class", value, own), *_members(name, value, own)]
+    return [Found(name, "function", value, own)]
 
 
 def _members(name: str, owner: type, own: bool) -> Iterator[Found]:  # noqa: FBT001  carried along, not a switch
@@ -133,13 +163,14 @@ def _documented(value: Any) -> bool:
 def _documents(found: list[Found], package: str) -> Iterator[dict[str, str]]:
     """A document for each object; the same words within a package once, under the best name."""
     seen: set[str] = set()
+    version = _version(package)
     for name, kind, value, _ in found:
         doc = inspect.cleandoc(value.__doc__) if isinstance(value.__doc__, str) else ""
         if not doc.strip() or doc in seen:
             continue
         seen.add(doc)
         line = {"id": name, "text": f"{_signature(name, kind, value)}\n\n{doc}", "kind": kind}
-        yield {**line, "parent": name.rpartition(".")[0], "version": _version(package)}
+        yield {**line, "parent": name.rpartition(".")[0], "version": version}
 
 
 def _signature(name: str, kind: str, value: Any) -> str:
@@ -147,7 +178,7 @@ def _signature(name: str, kind: str, value: Any) -> str:
         return name
     try:
         text = f"{name}{inspect.signature(value)}"
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001  it may run the object's own code, such as the repr of a default
         return name
     return text if len(text) < 200 else f"{text[:197]}..."
 

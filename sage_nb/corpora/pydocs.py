@@ -52,11 +52,24 @@ class Harvest:
     skipped: tuple[NotImported, ...]
     failed: str = ""
 
+    def loss(self, package: str) -> str:
+        """What is missing of the package, in a sentence; nothing where all is there.
+
+        The standard library always lacks the modules of other systems: they are listed, but no cause for alarm.
+        """
+        if self.failed:
+            return f"{package!r} is not (fully) in: {self.failed}"
+        if not self.skipped or package == STDLIB:
+            return ""
+        first, number = self.skipped[0], len(self.skipped)
+        names = "1 module or name" if number == 1 else f"{number:,} modules or names"
+        return f"{package!r} is in without {names} that raised, the first {first.name!r}: {first.reason}"
+
 
 class PyDocs:
     """Documents from docstrings: each pass imports the packages anew, two at a time, each in a process of its own.
 
-    `skipped` lists what the latest pass could not import.
+    `skipped` lists what the latest pass could not import; one warning for each package says so.
     """
 
     def __init__(self, packages: Iterable[str], seconds: float = SECONDS) -> None:
@@ -72,7 +85,8 @@ class PyDocs:
                 skipped.extend(harvest.skipped)
                 if harvest.failed:
                     skipped.append(NotImported(package, harvest.failed))
-                    warnings.warn(f"pydocs: {package!r} is not (fully) in: {harvest.failed}", stacklevel=2)
+                if loss := harvest.loss(package):
+                    warnings.warn(f"pydocs: {loss}", stacklevel=2)
                 for document in harvest.documents:
                     if document.id not in seen:
                         seen.add(document.id)
@@ -117,7 +131,8 @@ def pydocs(packages: Iterable[str] | None = None) -> PyDocs:
     """Documents from the docstrings of installed packages; "stdlib" is the standard library with the language topics.
 
     One document for each public module, class, function and method that has a docstring: `id` and `title` the
-    qualified name, `source` the package, `parent` the module or class. None: everything installed.
+    qualified name, `source` the package, `parent` the module or class. None: everything installed. A module or a
+    lazy name that cannot be imported is left out, and listed in `skipped`.
 
     Raises UnknownNameError for a package that is not installed.
 
@@ -126,7 +141,8 @@ def pydocs(packages: Iterable[str] | None = None) -> PyDocs:
     ('json', 'json', 'module')
     """
     installed = _installed()
-    wanted = list(dict.fromkeys([packages] if isinstance(packages, str) else packages or installed))
+    given = installed if packages is None else [packages] if isinstance(packages, str) else packages
+    wanted = list(dict.fromkeys(given))
     for name in wanted:
         if name not in installed and not _is_importable(name):
             known = [STDLIB, *installed, *(each for each in sys.stdlib_module_names if not each.startswith("_"))]

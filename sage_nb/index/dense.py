@@ -58,12 +58,12 @@ def write_vectors(folder: Path, vectors: Vectors, kind: str) -> DenseFacts:
         raise UnknownNameError.of("dense index", kind, KINDS)
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors)
-    faiss.write_index(flat, str(folder / "flat.faiss"))
+    _write(flat, folder / "flat.faiss")
     chosen = _by_size(len(vectors)) if kind == "auto" else kind
     if chosen == "flat" or not len(vectors):
         return DenseFacts()
     ann = BUILDERS[chosen](vectors)
-    faiss.write_index(ann, str(folder / "ann.faiss"))
+    _write(ann, folder / "ann.faiss")
     return _tuned(chosen, ann, flat, vectors)
 
 
@@ -174,6 +174,14 @@ def _parameters(facts: DenseFacts | None, k: int, selector: Any) -> Any:
     if facts.kind == "hnsw":
         return faiss.SearchParametersHNSW(sel=selector, efSearch=max(facts.effort, k))
     return faiss.SearchParametersIVF(sel=selector, nprobe=facts.effort)
+
+
+def _write(index: Any, path: Path) -> None:
+    """Through Python's file: FAISS's own raises no OSError, and says nothing of bytes lost in closing it."""
+    import faiss
+
+    with path.open("wb") as out:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(out.write))
 
 
 def _open(path: Path) -> Any:

@@ -6,6 +6,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,21 +49,28 @@ def read_table(path: Path) -> pa.Table:
     import pyarrow as pa
 
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except pa.ArrowInvalid as damage:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        table.validate()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as damage:  # a flipped bit in a length shows as an OSError
         raise CollectionError(damaged(path, str(damage))) from damage
+    return table
 
 
 def write_array(path: Path, values: np.ndarray[Any, Any]) -> None:
-    """An array as .npy; never an object array, so never a pickle."""
-    np.save(path, values, allow_pickle=False)
+    """An array as .npy. By hand, because `np.save` says nothing when a full disk takes only a part of it."""
+    values = np.ascontiguousarray(values)
+    with path.open("wb") as out:
+        np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(values))
+        out.write(values.data)
 
 
 def read_array(path: Path) -> np.ndarray[Any, Any]:
     """An .npy file, memory-mapped."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except ValueError as damage:
+    except (ValueError, TokenError) as damage:  # numpy reads the header as Python
         raise CollectionError(damaged(path, str(damage))) from damage
 
 

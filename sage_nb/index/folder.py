@@ -5,16 +5,18 @@
     tombstones/     dead rows, one immutable file a segment and commit
     write.lock      held for the moment of a commit, never while models run
 
-A crash leaves what the MANIFEST does not name; the next commit sweeps it away.
+The MANIFEST comes first (an empty one, before the first segment), so that files without one are not taken for our own.
+A crash leaves what the MANIFEST does not name; the next commit sweeps it away, and a commit that fails does so itself.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from sage_nb.errors import CollectionError
 from sage_nb.index.lexical import Ints
 from sage_nb.index.manifest import (
     NAME,
+    ROOMS,
     Manifest,
     SegmentEntry,
     Settings,
@@ -37,6 +40,7 @@ from sage_nb.index.segment import Origin, Segment, SegmentData, merge_segments, 
 from sage_nb.index.snapshot import Snapshot
 
 LOCK_SECONDS = 120.0
+OURS = re.compile(r"[0-9a-f]{32}(\.npy)?")  # what `_name` gives
 TIER_BASE, TIER_WIDTH = (
     64,
     8,
@@ -80,6 +84,8 @@ class IndexFolder:
         with self._writing():
             before = self._open(read_manifest(self.path))
             check_settings(self.path, before.manifest, settings)
+            if before.manifest.generation == 0:
+                write_manifest(self.path, before.manifest)
             incoming = data.origins if data else ()
             gone = _locate(before, [*(origin.id for origin in incoming), *delete])
             entries = self._bury(before, gone)
@@ -130,12 +136,22 @@ class IndexFolder:
         return entries
 
     def _sweep(self, manifest: Manifest) -> None:
-        """Delete what no snapshot names; readers that have it open keep it."""
+        """Delete what we wrote and no snapshot names; readers that have it open keep it."""
         named = {entry.id for entry in manifest.segments} | {entry.tombstones for entry in manifest.segments}
-        for room in ("segments", "tombstones"):
+        for room in ROOMS:
             for path in (self.path / room).glob("*"):
-                if path.name not in named:
+                if OURS.fullmatch(path.name) and path.name not in named:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @contextmanager
+    def _swept_on_failure(self) -> Iterator[None]:
+        """Where a write fails, what it left goes at once: on a full disk it would stand in the next one's way."""
+        try:
+            yield
+        except BaseException:
+            with suppress(CollectionError, OSError):
+                self._sweep(read_manifest(self.path))
+            raise
 
     def _open(self, manifest: Manifest) -> Snapshot:
         held = self._snapshot.segments if self._snapshot else ()
@@ -155,7 +171,7 @@ class IndexFolder:
         """The lock, and one sentence for a disk that will not take it."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.path / "write.lock", timeout=LOCK_SECONDS):
+            with filelock.FileLock(self.path / "write.lock", timeout=LOCK_SECONDS), self._swept_on_failure():
                 yield
         except filelock.Timeout as busy:
             raise CollectionError(

@@ -13,6 +13,7 @@ from sage_nb.index.files import damaged, replace
 
 FORMAT = 1
 NAME = "MANIFEST"
+ROOMS = ("segments", "tombstones")
 _MAGIC = "sage-collection"
 
 
@@ -78,11 +79,17 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The committed snapshot; an empty one where nothing has been committed yet."""
+    """The committed snapshot; an empty one where nothing has been committed yet.
+
+    Raises CollectionError where it is damaged, or is missing while files lie where it would name them.
+    """
     path = folder / NAME
+    unnamed = [room for room in ROOMS if any((folder / room).glob("*"))]  # looked at first: a writer begins with NAME
     try:
         head, _, body = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
+        if unnamed:
+            raise CollectionError(_unnamed(folder, unnamed[0])) from None
         return Manifest()
     words = head.decode("ascii", "replace").split()
     if len(words) != 3 or words[0] != _MAGIC or not words[1].isdigit():
@@ -94,6 +101,13 @@ def read_manifest(folder: Path) -> Manifest:
     if f"{zlib.crc32(body):08x}" != words[2]:
         raise CollectionError(damaged(path, "its checksum does not match"))
     return msgspec.json.decode(body, type=Manifest)
+
+
+def _unnamed(folder: Path, room: str) -> str:
+    return (
+        f"{folder} has no {NAME} and yet something in {room}/, which may be yours or a collection's; "
+        f"name another folder, or put the {NAME} back from a copy"
+    )
 
 
 def add_content(content: str, hashes: list[str], sign: int = 1) -> str:

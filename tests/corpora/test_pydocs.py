@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import pytest
 
@@ -19,7 +20,9 @@ KNOWN = [
 
 @pytest.fixture(scope="module")
 def documents():
-    return list(pydocs(["stdlib", "numpy", "scipy"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some versions of numpy hold modules for Windows only
+        return list(pydocs(["stdlib", "numpy", "scipy"]))
 
 
 def test_there_are_thousands_under_unique_ids(documents):
@@ -107,8 +110,68 @@ def test_a_package_that_hangs_is_ended(packages):
 def test_a_submodule_that_fails_is_listed(packages):
     packages("partly", DOCUMENTED, broken="import nowhere_at_all")
     found = pydocs(["partly"])
-    assert [document.id for document in found] == ["partly.work"]
+    with pytest.warns(UserWarning, match="'partly' is in without 1 module or name that raised, the first .*broken"):
+        assert [document.id for document in found] == ["partly.work"]
     assert [skipped.name for skipped in found.skipped] == ["partly.broken"]
+
+
+LAZY = """
+__all__ = ["absent", "leaving", "unfinished", "work"]
+
+def __getattr__(name):
+    if name == "absent":
+        raise ModuleNotFoundError("No module named 'torch'")
+    if name == "leaving":
+        raise SystemExit("run me otherwise")
+    raise AttributeError(name)
+"""
+
+
+def test_a_lazy_name_that_cannot_be_made_loses_only_itself(packages):
+    packages("lazy", LAZY + DOCUMENTED, broken="raise ValueError('one\\ntwo')")
+    found = pydocs(["lazy"])
+    with pytest.warns(UserWarning, match="'lazy' is in without 3 modules or names that raised") as said:
+        assert [document.id for document in found] == ["lazy.work"]
+    assert len(said) == 1
+    assert [(skipped.name, skipped.reason) for skipped in found.skipped] == [
+        ("lazy.broken", "ValueError: one two"),
+        ("lazy.absent", "ModuleNotFoundError: No module named 'torch'"),
+        ("lazy.leaving", "SystemExit: run me otherwise"),
+    ]
+
+
+HOMELESS = """
+class Trap:
+    __doc__ = "It traps."
+
+    def __call__(self): ...
+
+    @property
+    def __module__(self):
+        raise ImportError("gone")
+
+trap = Trap()
+"""
+UNPRINTABLE = """
+class Default:
+    def __repr__(self):
+        raise KeyError("gone")
+
+def trap(x=Default()):
+    'It traps.'
+"""
+
+
+@pytest.mark.parametrize("trap", [HOMELESS, UNPRINTABLE])
+def test_an_object_that_raises_when_looked_at_loses_only_itself(packages, trap):
+    packages("trapped", f"__all__ = ['trap', 'work']\n{trap}" + DOCUMENTED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert "trapped.work" in {document.id for document in pydocs(["trapped"])}
+
+
+def test_no_packages_are_no_documents():
+    assert list(pydocs([])) == []
 
 
 def test_an_object_is_named_by_its_shortest_public_path(packages):

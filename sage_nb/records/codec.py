@@ -24,7 +24,7 @@ def encode(value: object) -> bytes:
         body = msgspec.msgpack.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadValueError(f"cannot encode a {type(value).__name__}: {error}; pass plain data") from error
-    return MAGIC + bytes([VERSION]) + body
+    return framed(body)
 
 
 def decode(data: bytes, kind: type[Value]) -> Value:
@@ -33,14 +33,20 @@ def decode(data: bytes, kind: type[Value]) -> Value:
     >>> decode(encode([1, 2]), list[int])
     [1, 2]
     """
-    _check(data)
+    body = unframed(data)
     try:
-        return msgspec.msgpack.decode(memoryview(data)[len(MAGIC) + 1 :], type=kind)
+        return msgspec.msgpack.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadValueError(f"these {len(data)} bytes are damaged, or no {_name(kind)}: {error}") from error
 
 
-def _check(data: bytes) -> None:
+def framed(body: bytes) -> bytes:
+    """`body` behind this package's mark and format version."""
+    return MAGIC + bytes([VERSION]) + body
+
+
+def unframed(data: bytes) -> memoryview:
+    """What lies behind the mark; BadValueError where the mark is missing or the version too new."""
     if data[: len(MAGIC)] != MAGIC or len(data) <= len(MAGIC):
         raise BadValueError(f"not written by sage_nb: the data begins with {data[:4]!r}, not {MAGIC!r}")
     version = data[len(MAGIC)]
@@ -48,6 +54,7 @@ def _check(data: bytes) -> None:
         raise BadValueError(f"written by a newer sage_nb (format {version}, this one reads {VERSION}); upgrade sage-nb")
     if version < 1:
         raise BadValueError(f"format version {version} was never written; the data is damaged")
+    return memoryview(data)[len(MAGIC) + 1 :]
 
 
 def _name(kind: object) -> str:

@@ -2,28 +2,70 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sage_nb.errors import UnknownNameError
+from sage_nb.errors import BadValueError, UnknownNameError
+from sage_nb.stream.state import State
+
+if TYPE_CHECKING:
+    from sage_nb.runtime.keyed import KeyedStore
 
 Resource = TypeVar("Resource")
+Held = TypeVar("Held")
+
+
+@dataclass
+class OwnMetrics:
+    """A function's own counters and gauges."""
+
+    counters: dict[str, int] = field(default_factory=dict)
+    gauges: dict[str, float] = field(default_factory=dict)
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter."""
+        self.counters[name] = self.counters.get(name, 0) + by
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        self.gauges[name] = value
 
 
 @dataclass(frozen=True)
 class LocalContext:
-    """The context of a function in this process: things shared by type.
+    """The context of a function in this process: things shared by type, its place, its keyed state.
 
     >>> LocalContext({int: 7}).get(int)
     7
     """
 
     resources: Mapping[type, Any] = field(default_factory=dict)
+    name: str = "function"
     subtask: int = 0
+    parallelism: int = 1
+    metrics: OwnMetrics = field(default_factory=OwnMetrics)
+    store: KeyedStore | None = None
+
+    @property
+    def logger(self) -> logging.Logger:
+        """`sage_nb.job.` and the operator's name."""
+        return logging.getLogger(f"sage_nb.job.{self.name}")
 
     def get(self, kind: type[Resource], /) -> Resource:
         """The shared resource of that type."""
         if kind not in self.resources:
             raise UnknownNameError.of("resource", kind.__name__, [each.__name__ for each in self.resources])
         return self.resources[kind]  # type: ignore[no-any-return]
+
+    def state(self, declared: State[Held], /) -> Held:
+        """The keyed state declared so.
+
+        Raises BadValueError on a stream that is not keyed.
+        """
+        if self.store is None:
+            raise BadValueError(
+                f"{self.name!r} declares the state {declared.name!r} on a stream without keys; put .key_by(…) before it"
+            )
+        return declared.handle(self.store.declare(declared.name, declared.ttl))

@@ -1,30 +1,96 @@
-"""What an operator is: Flink's life cycle, and a batch at a time."""
+"""What an operator calls: functions with a life cycle, a record or a batch at a time (Flink's names)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+from sage_nb.stream.state import State
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Left = TypeVar("Left")
+Right = TypeVar("Right")
+Acc = TypeVar("Acc")
 Resource = TypeVar("Resource")
+Held = TypeVar("Held")
+
+
+class Metrics(Protocol):
+    """A function's own numbers; they show beside the runtime's."""
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter."""
+        ...
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        ...
 
 
 class Context(Protocol):
     """What a running function may ask of its runtime."""
 
     @property
+    def name(self) -> str:
+        """The operator's name."""
+        ...
+
+    @property
     def subtask(self) -> int:
         """Index of this copy, from 0."""
+        ...
+
+    @property
+    def parallelism(self) -> int:
+        """How many copies there are."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counters and gauges of the function's own."""
+        ...
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger named after the operator; it has no handler of ours."""
         ...
 
     def get(self, kind: type[Resource], /) -> Resource:
         """The resource of that type which this process shares: its models, its collections."""
         ...
 
+    def state(self, declared: State[Held], /) -> Held:
+        """The keyed state declared so: always the current record's key's. Only on a keyed stream."""
+        ...
 
-class MapFunction(Generic[In, Out]):
-    """One value out for each value in: `open` once, `map` or `map_batch` many times, `close` once.
+
+class Function:
+    """Flink's life cycle: `open` once per subtask, then the work, then `close` once, on failure too."""
+
+    def open(self, context: Context, /) -> None:
+        """Acquire: load the model, open the index."""
+
+    def close(self) -> None:
+        """Release what `open` took."""
+
+
+@runtime_checkable
+class Snapshotting(Protocol):
+    """A function whose own fields outlive a failure. The law: restoring a snapshot gives an equal function."""
+
+    def snapshot_state(self) -> Any:
+        """Its state as plain data."""
+        ...
+
+    def restore_state(self, state: Any, /) -> None:
+        """Become as it was."""
+        ...
+
+
+class MapFunction(Function, Generic[In, Out]):
+    """One value out for each value in.
 
     Write whichever of the two maps is natural; each is defined by the other.
 
@@ -35,9 +101,6 @@ class MapFunction(Generic[In, Out]):
     ['A', 'B']
     """
 
-    def open(self, context: Context, /) -> None:
-        """Acquire: load the model, open the index."""
-
     def map(self, value: In, /) -> Out:
         """The value that `value` becomes."""
         return self.map_batch([value])[0]
@@ -46,8 +109,110 @@ class MapFunction(Generic[In, Out]):
         """The values of a batch, in its order; as many as came."""
         return [self.map(value) for value in batch]
 
-    def close(self) -> None:
-        """Release what `open` took."""
+
+class FilterFunction(Function, Generic[In]):
+    """Keeps a record or not."""
+
+    def filter(self, value: In, /) -> bool:
+        """Whether to keep it."""
+        raise NotImplementedError
+
+
+class FlatMapFunction(Function, Generic[In, Out]):
+    """Any number of values out for each value in."""
+
+    def flat_map(self, value: In, /) -> Iterable[Out]:
+        """The values that `value` becomes."""
+        raise NotImplementedError
+
+
+class CoMapFunction(Function, Generic[Left, Right, Out]):
+    """Two streams into one function that may share state between them."""
+
+    def map1(self, value: Left, /) -> Out:
+        """What a record of the first stream becomes."""
+        raise NotImplementedError
+
+    def map2(self, value: Right, /) -> Out:
+        """What a record of the second stream becomes."""
+        raise NotImplementedError
+
+
+class ProcessContext(Protocol):
+    """What `process` and `on_timer` may ask about the record, and do."""
+
+    @property
+    def key(self) -> Any:
+        """The current key."""
+        ...
+
+    @property
+    def time(self) -> float | None:
+        """The record's event time in seconds; in `on_timer` the timer's."""
+        ...
+
+    @property
+    def watermark(self) -> float:
+        """How far event time has come: no record before it is still to come."""
+        ...
+
+    def output(self, name: str, value: object) -> None:
+        """Send to the side output called `name`."""
+        ...
+
+    def set_timer(self, at: float, clock: Clock = "event") -> None:
+        """Call `on_timer` for this key when the clock reaches `at` (seconds)."""
+        ...
+
+    def clear_timer(self, at: float, clock: Clock = "event") -> None:
+        """Forget that timer."""
+        ...
+
+
+Clock = Literal["event", "processing"]
+
+
+class ProcessFunction(Function, Generic[In, Out]):
+    """The general operator: any number of records out, side outputs, and on a keyed stream state and timers.
+
+    >>> class Doubled(ProcessFunction[int, int]):
+    ...     def process(self, value, context):
+    ...         if value < 0:
+    ...             context.output("negative", value)
+    ...         else:
+    ...             yield 2 * value
+    """
+
+    def process(self, value: In, context: ProcessContext, /) -> Iterable[Out] | None:
+        """The records that `value` becomes."""
+        raise NotImplementedError
+
+    def on_timer(self, at: float, context: ProcessContext, /) -> Iterable[Out] | None:
+        """The records due when a timer rings; by default none."""
+
+
+class KeyedProcessFunction(ProcessFunction[In, Out]):
+    """A `ProcessFunction` that needs a keyed stream: it uses state or timers."""
+
+
+class AggregateFunction(Generic[In, Acc, Out]):
+    """Folds the records of a window one by one; `merge` joins two accumulators (session windows need it)."""
+
+    def create(self) -> Acc:
+        """The accumulator of nothing."""
+        raise NotImplementedError
+
+    def add(self, value: In, accumulator: Acc, /) -> Acc:
+        """The accumulator with one record more."""
+        raise NotImplementedError
+
+    def result(self, accumulator: Acc, /) -> Out:
+        """What the window gives."""
+        raise NotImplementedError
+
+    def merge(self, one: Acc, other: Acc, /) -> Acc:
+        """Both accumulators as one."""
+        raise NotImplementedError
 
 
 class Chain(MapFunction[In, In]):

@@ -1,0 +1,338 @@
+"""The coordinator: one thread that takes checkpoints, notices failures, begins anew, and ends the job."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sage_nb.errors import SageError
+from sage_nb.runtime.checkpoint import FORMAT, FolderStore, Manifest, PartFile, Restored, Store, part_bytes, part_name
+from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Part, Subtask, Trigger
+from sage_nb.runtime.operators.guard import OperatorError
+from sage_nb.runtime.operators.running import Saved
+from sage_nb.runtime.plan import Plan
+from sage_nb.runtime.probe import Probe
+from sage_nb.runtime.restart import Restart
+
+LOG = logging.getLogger("sage_nb.runtime")
+TICK = 0.2  # seconds between looks at the clock
+Status = Literal["running", "restarting", "finished", "failed", "cancelled", "paused"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a job is watched over."""
+
+    every: float | None
+    timeout: float
+    restart: Restart
+    restored: Restored | None = None
+
+
+@dataclass
+class Taking:
+    """A checkpoint under way."""
+
+    number: int
+    store: Store | None
+    begun: float
+    waiting: set[Subtask]
+    final: bool
+    notify: bool
+    promise: Future[int] | None = None
+    files: list[PartFile] = field(default_factory=list)
+    aligned_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A checkpoint that was committed."""
+
+    number: int
+    seconds: float
+    bytes: int
+    aligned_s: float
+
+
+class Coordinator:
+    """Runs a job's tasks to their end. Everything it is told goes through one queue, so it needs no locks."""
+
+    def __init__(self, plan: Plan, store: Store | None, settings: Settings, probe: Probe) -> None:
+        self.plan, self.store, self.settings, self.probe = plan, store, settings, probe
+        self.status: Status = "running"
+        self.error: Exception | None = None
+        self.done = threading.Event()
+        self.done_at = 0.0  # monotonic seconds
+        self.restarts = 0
+        self.taken: list[Taken] = []
+        self.warnings: list[str] = list(settings.restored.warnings) if settings.restored else []
+        self.attempt = 0
+        self.on_tick: list[Callable[[], None]] = []
+        self._tasks: Sequence[Subtask] = ()
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._numbers = itertools.count(1)
+        self._failures: list[float] = []
+        self._ended: set[Subtask] = set()
+        self._closed: set[Subtask] = set()
+        self._taking: Taking | None = None
+        self._resume_at: float | None = None
+        self._pausing = False
+        self._closing = False  # the last checkpoint is committed
+        self._next = time.monotonic() + (settings.every or 0.0)
+        self._wanted: deque[tuple[Store, Future[int]]] = deque()  # savepoints asked for
+        self._writers = ThreadPoolExecutor(2, thread_name_prefix="sage-checkpoint")
+
+    def start(self, tasks: Sequence[Subtask], first_number: int) -> None:
+        """Begin, in a thread of its own."""
+        self._tasks = tasks
+        self._numbers = itertools.count(first_number)
+        self._begin()
+        threading.Thread(target=self._run, name=f"sage-{self.plan.graph.name}-coordinator", daemon=True).start()
+
+    # What tasks say (the Link of a task), from any thread.
+
+    def part(self, attempt: int, task: Subtask, part: Part) -> None:
+        """Keep a task's part of a checkpoint."""
+        self._writers.submit(self._write, attempt, task, part)
+
+    def ended(self, attempt: int, task: Subtask) -> None:
+        """A task has sent its last record."""
+        self._post(attempt, lambda: self._note_end(task))
+
+    def closed(self, attempt: int, task: Subtask) -> None:
+        """A task has closed what it opened."""
+        self._post(attempt, lambda: self._note_closed(task))
+
+    def failed(self, attempt: int, task: Subtask, error: Exception) -> None:
+        """A task failed."""
+        self._post(attempt, lambda: self._fail(error, f"{task!r}"))
+
+    # What people say, from any thread.
+
+    def cancel(self) -> None:
+        """Stop at once; what was not committed is lost."""
+        self._events.put(lambda: self._finish("cancelled"))
+
+    def pause(self) -> None:
+        """Stop at a checkpoint taken now."""
+        self._events.put(self._pause)
+
+    def savepoint(self, store: Store) -> Future[int]:
+        """Take a checkpoint into a store of its own; gives its number."""
+        promise: Future[int] = Future()
+        self._events.put(lambda: self._wanted.append((store, promise)))
+        return promise
+
+    def _post(self, attempt: int, event: Callable[[], None]) -> None:
+        self._events.put(lambda: event() if attempt == self.attempt else None)
+
+    def _run(self) -> None:
+        while not self.done.is_set():
+            try:
+                event: Callable[[], None] = self._events.get(timeout=TICK)
+            except queue.Empty:
+                event = self._nothing
+            self._guarded(event)
+            self._guarded(self._look)
+            for look in self.on_tick:
+                look()
+
+    def _look(self) -> None:
+        """What is due by the clock, or has waited for a checkpoint to end."""
+        now = time.monotonic()
+        if self._resume_at is not None and now >= self._resume_at:
+            self._begin()
+        if self._taking is not None:
+            if now - self._taking.begun > self.settings.timeout:
+                self._give_up_taking(f"took longer than {self.settings.timeout:g} s")
+        elif self.status == "running" and not self._closing:
+            self._take_next(now)
+
+    def _take_next(self, now: float) -> None:
+        if self._wanted:
+            store, promise = self._wanted.popleft()
+            self._take(store, promise=promise, notify=False)
+        elif len(self._ended) == len(self._tasks):
+            self._take(self.store, final=True)
+        elif self._pausing or (self.settings.every and now >= self._next):
+            self._next = now + (self.settings.every or 0.0)
+            self._take(self.store)
+
+    def _nothing(self) -> None:
+        """No event."""
+
+    def _guarded(self, event: Callable[[], None]) -> None:
+        """A failure of the coordinator's own is a failure of the attempt."""
+        if self.done.is_set():
+            return
+        try:
+            event()
+        except Exception as error:  # noqa: BLE001  it is handed on
+            self._fail(error, "the coordinator")
+
+    def _begin(self) -> None:
+        self._resume_at = None
+        restored = self._latest()
+        saved: Mapping[str, Saved] = restored.saved if restored else {}
+        if self.attempt == 0:
+            self._fence()
+        self.status = "running"
+        for task in self._tasks:
+            task.begin(Begin(self.attempt, saved))
+
+    def _latest(self) -> Restored | None:
+        if self.attempt == 0:
+            return self.settings.restored
+        latest = self.store.latest(self.plan.graph, lenient=True) if self.store else None
+        if latest is None:
+            return self.settings.restored
+        self.warnings += [each for each in latest.warnings if each not in self.warnings]
+        return latest
+
+    def _fence(self) -> None:
+        self.attempt += 1
+        self._ended.clear()
+        self._closed.clear()
+        self._closing = False
+        for task in self._tasks:
+            task.fence(self.attempt)
+
+    def _fail(self, error: Exception, who: str) -> None:
+        now = time.monotonic()
+        self._failures.append(now)
+        self._give_up_taking(f"{who} failed")
+        delay = None if _hopeless(error) else self.settings.restart.delay(self._failures)
+        if delay is None or self.store is None:
+            self.error = error
+            self._finish("failed")
+            return
+        LOG.info("%s failed (%s); beginning again in %.2f s", who, error, delay)
+        self.status = "restarting"
+        self.restarts += 1
+        self._fence()
+        self._resume_at = now + delay
+
+    def _take(
+        self, store: Store | None, *, final: bool = False, notify: bool = True, promise: Future[int] | None = None
+    ) -> None:
+        begun = time.monotonic()
+        self._taking = Taking(next(self._numbers), store, begun, set(self._tasks), final, notify, promise)
+        for task in self._tasks:
+            task.tell(self.attempt, Announce())
+            task.tell(self.attempt, Trigger(self._taking.number))
+
+    def _write(self, attempt: int, task: Subtask, part: Part) -> None:
+        """In a writer's thread: the part on the disk, then word of it."""
+        taking, name = self._taking, part_name(task.uid, task.subtask)
+        try:
+            file = PartFile(name, 0, 0)
+            if taking is not None and taking.store is not None and taking.number == part.checkpoint:
+                data = part_bytes(part.snapshots)
+                self.probe.at("before write", task.uid)
+                taking.store.write(part.checkpoint, name, data)
+                self.probe.at("after write", task.uid)
+                file = PartFile(name, len(data), zlib.crc32(data))
+            self.probe.at("before ack", task.uid)
+            self._post(attempt, lambda: self._note_part(task, part, file))
+            self.probe.at("after ack", task.uid)
+        except OSError as error:
+            reason = f"could not be written: {error}"
+            self._post(attempt, lambda: self._give_up_taking(reason))
+        except Exception as error:  # noqa: BLE001  it is handed on
+            self.failed(attempt, task, error)
+
+    def _note_part(self, task: Subtask, part: Part, file: PartFile) -> None:
+        taking = self._taking
+        if taking is None or taking.number != part.checkpoint:
+            return
+        taking.waiting.discard(task)
+        taking.files.append(file)
+        taking.aligned_s = max(taking.aligned_s, part.aligned_s)
+        if not taking.waiting:
+            self._commit(taking)
+
+    def _commit(self, taking: Taking) -> None:
+        self.probe.at("before manifest", "coordinator")
+        if taking.store is not None:
+            try:
+                taking.store.commit(self._manifest(taking))
+            except OSError as error:
+                self._give_up_taking(f"could not be committed: {error}")
+                return
+        self._taking = None
+        size = sum(file.bytes for file in taking.files)
+        self.taken.append(Taken(taking.number, time.monotonic() - taking.begun, size, taking.aligned_s))
+        self.probe.at("after manifest", "coordinator")
+        if taking.promise is not None:
+            taking.promise.set_result(taking.number)
+        if taking.notify:
+            for task in self._tasks:
+                task.tell(self.attempt, Committed(taking.number))
+        if taking.final:
+            self._closing = True
+            for task in self._tasks:
+                task.tell(self.attempt, Close())
+        elif self._pausing and taking.notify:
+            self._finish("paused")
+
+    def _manifest(self, taking: Taking) -> Manifest:
+        graph = self.plan.graph
+        files = sorted(taking.files, key=lambda file: file.name)
+        return Manifest(
+            FORMAT, graph.name, taking.number, graph.max_parallelism, graph.shape(), self.plan.parallelism(), files
+        )
+
+    def _give_up_taking(self, reason: str) -> None:
+        taking, self._taking = self._taking, None
+        if taking is None:
+            return
+        self.warnings.append(f"checkpoint {taking.number} was given up: it {reason}")
+        if taking.promise is not None:
+            taking.promise.set_exception(SageError(f"the savepoint was given up: it {reason}; ask again"))
+        if taking.final and not reason.endswith("failed"):
+            self.error = SageError(f"the last checkpoint {reason}; make room or mend the folder, and submit again")
+            self._finish("failed")
+
+    def _note_end(self, task: Subtask) -> None:
+        self._ended.add(task)
+
+    def _note_closed(self, task: Subtask) -> None:
+        self._closed.add(task)
+        if len(self._closed) == len(self._tasks):
+            self._finish("finished")
+
+    def _pause(self) -> None:
+        if self.store is None or not isinstance(self.store, FolderStore):
+            self._finish("cancelled")
+            return
+        self._pausing = True
+
+    def _finish(self, status: Status) -> None:
+        if self.done.is_set():
+            return
+        self.status = status
+        if status != "finished":
+            self._give_up_taking(f"was interrupted: the job is {status}")
+            self.status = status
+            self._fence()
+        for _, promise in self._wanted:
+            promise.set_exception(SageError(f"no savepoint was taken: the job is {status}"))
+        for task in self._tasks:
+            task.quit()
+        self._writers.shutdown(wait=False)
+        self.done_at = time.monotonic()
+        self.done.set()
+
+
+def _hopeless(error: Exception) -> bool:
+    """Whether a new attempt would meet the same error: a mistake in the job, not an accident."""
+    return isinstance(error, SageError) and not isinstance(error, OperatorError)

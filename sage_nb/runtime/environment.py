@@ -1,0 +1,178 @@
+"""Environments: where streams begin, and where their graph is submitted to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from typing_extensions import Unpack
+
+from sage_nb.errors import BadValueError
+from sage_nb.records.load import load
+from sage_nb.records.plain import pack
+from sage_nb.runtime.checkpoint import Checkpointing, FolderStore, MemoryStore, Restored, Store
+from sage_nb.runtime.coordinator import Coordinator, Settings
+from sage_nb.runtime.job import Job
+from sage_nb.runtime.local import Threads
+from sage_nb.runtime.plan import Plan
+from sage_nb.runtime.probe import Probe
+from sage_nb.runtime.restart import ExponentialDelay, NoRestart, Restart
+from sage_nb.stream.api import How, Sinks, Stream, options_of
+from sage_nb.stream.graph import DEAD, MAX_PARALLELISM, Graph, Input, MapSpec, Node, SinkSpec, SourceSpec
+from sage_nb.stream.policy import DeadLetter, Options
+from sage_nb.stream.sink import CollectSink, JsonlSink, SinkFunction
+from sage_nb.stream.source import CollectionSource, FileSource, SourceFunction
+from sage_nb.stream.storage import Folder
+from sage_nb.stream.time import WatermarkStrategy
+
+
+class LocalEnvironment:
+    """Streams on threads of this process.
+
+    `parallelism` is for operators that name none; `checkpoint` keeps progress in a folder, from which the same job
+    goes on; `restart` says what follows a failure (with a checkpoint folder: again, ever more slowly; else nothing).
+    Pure Python code shares one interpreter lock, so threads speed up what waits, or computes in numpy, torch or faiss.
+
+    >>> env = LocalEnvironment("doubles")
+    >>> rows = []
+    >>> env.from_collection([1, 2, 3]).map(lambda n: 2 * n).sink(CollectSink(rows))
+    >>> env.submit().wait()
+    'finished'
+    >>> rows
+    [2, 4, 6]
+    """
+
+    def __init__(
+        self,
+        name: str = "job",
+        *,
+        parallelism: int = 1,
+        checkpoint: Checkpointing | str | None = None,
+        restart: Restart | None = None,
+        resources: Mapping[type, Any] | None = None,
+        max_parallelism: int = MAX_PARALLELISM,
+    ) -> None:
+        Options(parallelism=parallelism)
+        if not parallelism <= max_parallelism <= 2**15:
+            raise BadValueError(f"max_parallelism must be from {parallelism} to {2**15}, got {max_parallelism!r}")
+        self.name, self.parallelism, self.max_parallelism = name, parallelism, max_parallelism
+        self.checkpointing = Checkpointing(checkpoint) if isinstance(checkpoint, str) else checkpoint
+        self.restart: Restart = restart or (ExponentialDelay() if self.checkpointing else NoRestart())
+        self._resources = dict(resources or {})
+        self.probe = Probe()
+        self._sinks = Sinks()
+
+    def from_source(
+        self, source: SourceFunction[Any], *, watermark: WatermarkStrategy | None = None, **how: Unpack[How]
+    ) -> Stream:
+        """The records of a source; with a watermark strategy they have event time."""
+        if not isinstance(source, SourceFunction):
+            raise BadValueError(f"from_source() takes a SourceFunction, got {source!r:.60}; try from_collection()")
+        return Stream(self._sinks, Node(SourceSpec(source, watermark), (), options_of(how)))
+
+    def from_collection(
+        self,
+        items: Iterable[Any] | Callable[[], Iterable[Any]],
+        *,
+        watermark: WatermarkStrategy | None = None,
+        **how: Unpack[How],
+    ) -> Stream:
+        """The items of a list; of an iterator, which cannot be rewound; or of a function that returns either."""
+        return self.from_source(CollectionSource(items, how.get("parallelism", 1)), watermark=watermark, **how)
+
+    def from_files(
+        self,
+        pattern: str | Path,
+        read: Callable[[Path], Iterable[Any]] = load,
+        *,
+        watermark: WatermarkStrategy | None = None,
+        **how: Unpack[How],
+    ) -> Stream:
+        """The records of files, by default as Documents; each file is a split."""
+        return self.from_source(FileSource(pattern, read), watermark=watermark, **how)
+
+    def graph(self) -> Graph:
+        """What would run."""
+        return self._graph([])
+
+    def submit(self, *, fresh: bool = False, savepoint: str | None = None, allow_non_restored: bool = False) -> Job:
+        """Start the job and return at once.
+
+        It goes on from the last checkpoint in its folder, or from a savepoint; `fresh` starts over.
+
+        Raises CheckpointError where what is there is damaged, or of another graph.
+        """
+        dead: list[DeadLetter] = []
+        plan = Plan.of(self._graph(dead), self.parallelism)
+        store, number = self._store(fresh=fresh)
+        restored = _restored(plan, store, savepoint, lenient=allow_non_restored)
+        every = self.checkpointing.every if self.checkpointing else None
+        timeout = self.checkpointing.timeout if self.checkpointing else 600.0
+        coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
+        threads = Threads(plan, coordinator, self._resources)
+        job = Job(plan, coordinator, threads.tasks, self._dead_letters(dead))
+        threads.start()
+        coordinator.start(threads.tasks, number)
+        return job
+
+    def _store(self, *, fresh: bool) -> tuple[Store | None, int]:
+        """Where checkpoints go, and the number of the first."""
+        if self.checkpointing is None:
+            return (None if isinstance(self.restart, NoRestart) else MemoryStore()), 1
+        store = FolderStore(Folder(self.checkpointing.folder), self.checkpointing.retain)
+        if fresh:
+            store.clear()
+            Folder(self.checkpointing.folder).remove("dead-letters")
+        return store, store.last_number() + 1
+
+    def _graph(self, dead: list[DeadLetter]) -> Graph:
+        """The graph with the sink for dead letters that no one else reads."""
+        graph = Graph.of(self.name, self._sinks.nodes, self.max_parallelism)
+        read = {each.node for _, node in graph.nodes for each in node.inputs if each.output == DEAD}
+        left = [node for _, node in graph.nodes if node.options.on_error == "dead_letter" and node not in read]
+        if not left:
+            return graph
+        sink: SinkFunction[Any] = CollectSink(dead)
+        if self.checkpointing is not None:
+            sink = JsonlSink(Folder(self.checkpointing.folder).child("dead-letters").url)
+        inputs = tuple(Input(node, DEAD) for node in left)
+        legible = Node(
+            MapSpec(_legible), inputs, Options(name="dead-letters", uid="dead-letters", parallelism=1, on_error="fail")
+        )
+        options = replace(legible.options, name="dead-letters-sink", uid="dead-letters-sink")
+        last = Node(SinkSpec(sink), (Input(legible),), options)
+        return Graph.of(self.name, [*self._sinks.nodes, last], self.max_parallelism)
+
+    def _dead_letters(self, dead: list[DeadLetter]) -> Callable[[], list[DeadLetter]]:
+        if self.checkpointing is None:
+            return lambda: list(dead)
+        folder = Folder(self.checkpointing.folder).child("dead-letters")
+        return lambda: [
+            msgspec.json.decode(line, type=DeadLetter)
+            for name in folder.names()
+            if name.endswith(".jsonl")
+            for line in folder.get(name).splitlines()
+        ]
+
+
+def _restored(plan: Plan, store: Store | None, savepoint: str | None, *, lenient: bool) -> Restored | None:
+    latest = store.latest(plan.graph, lenient=lenient) if store else None
+    if latest is not None or savepoint is None:
+        return latest
+    found = FolderStore(Folder(savepoint)).latest(plan.graph, lenient=lenient)
+    if found is None:
+        raise BadValueError(f"there is no savepoint in {savepoint!r}; look at the path that savepoint() was given")
+    return found
+
+
+def _legible(letter: DeadLetter) -> DeadLetter:
+    """The letter, its record shown as text where it is no plain data."""
+    try:
+        pack(letter.record)
+        msgspec.json.encode(letter.record)
+    except (BadValueError, TypeError, ValueError):
+        return DeadLetter(letter.operator, repr(letter.record), letter.error, letter.attempts)
+    return letter

@@ -1,0 +1,48 @@
+"""Key groups: where a key belongs, the same in every process and at every parallelism."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from sage_nb.errors import BadValueError
+from sage_nb.stream.fingerprint import canonical
+
+REMEMBERED = 65_536  # keys whose place is kept at hand
+EXACT: frozenset[type] = frozenset((str, int, bytes, bool, type(None)))  # types whose equal values have equal encodings
+
+
+class KeyGroups:
+    """Groups of keys: CRC-32 of a key's canonical bytes, modulo their number; subtasks own ranges of groups.
+
+    >>> groups = KeyGroups(128)
+    >>> groups.of(0) == groups.of(False), groups.of("a")[1] == KeyGroups(128).of("a")[1]
+    (False, True)
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._known: dict[type, dict[Any, tuple[bytes, int]]] = {kind: {} for kind in EXACT}
+
+    def of(self, key: Any) -> tuple[bytes, int]:
+        """A key's canonical bytes and its group."""
+        known = self._known.get(type(key))
+        if known is None:
+            return self._placed(key)
+        place = known.get(key)
+        if place is None:
+            if len(known) >= REMEMBERED:
+                known.clear()
+            place = known[key] = self._placed(key)
+        return place
+
+    def owner(self, group: int, parallelism: int) -> int:
+        """The subtask that owns a group."""
+        return group * parallelism // self.count
+
+    def _placed(self, key: Any) -> tuple[bytes, int]:
+        try:
+            code = canonical(tuple(key) if isinstance(key, list) else key)
+        except BadValueError as error:
+            raise BadValueError(f"{key!r:.60} cannot be a key: {error}") from error
+        return code, zlib.crc32(code) % self.count

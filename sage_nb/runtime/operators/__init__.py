@@ -1,0 +1,1 @@
+"""The running halves of the graph's operators."""

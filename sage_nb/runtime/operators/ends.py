@@ -1,0 +1,279 @@
+"""Where records come into a job and leave it: sources with their watermarks, sinks with their commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from sage_nb.errors import BadValueError
+from sage_nb.runtime.operators.guard import LOST, Guard
+from sage_nb.runtime.operators.running import Operator, Place, Saved, closed, fresh, opened
+from sage_nb.stream.batch import Batch
+from sage_nb.stream.graph import SinkSpec, SourceSpec, Spec, TimesSpec
+from sage_nb.stream.sink import TwoPhaseSink
+from sage_nb.stream.source import IDLE, SourceFunction
+from sage_nb.stream.time import FOREVER, WatermarkStrategy
+
+BATCH = 256  # records that a source sends at once, when they come fast
+LINGER = 0.005  # seconds: a source slower than a record in this time sends each at once
+NAP = 0.01  # seconds that a source is left alone after it said IDLE
+
+
+class Split:
+    """One split being read: how far, how far event time has come in it, and how far it has said so."""
+
+    def __init__(self, name: str, state: tuple[int, float, float, bool]) -> None:
+        self.name = name
+        self.records, self.reached, self.watermark, self.ended = state
+        self.rows: Iterator[Any] | None = None
+        self.last = time.monotonic()
+
+    @property
+    def state(self) -> list[Any]:
+        """As it stands in a checkpoint, behind its name."""
+        return [self.name, self.records, self.reached, self.watermark, self.ended]
+
+
+BEGINNING = (0, -FOREVER, -FOREVER, False)
+
+
+class Reading(Operator):
+    """The running half of a source: reads its splits in turn, a batch at a time."""
+
+    spec: SourceSpec
+
+    def __init__(self, spec: Spec, place: Place) -> None:
+        super().__init__(spec, place)
+        self._source: SourceFunction[Any] | None = None
+        self._splits: list[Split] = []
+        self._most = 1
+        self._turn = 0
+        self._used = False
+
+    def open(self) -> None:
+        """The source."""
+        self.place.probe.at("open", self.place.uid)
+        self._source = opened(fresh(self.spec.source, self.place.name), self.place.context(self.metrics))
+
+    def close(self) -> None:
+        """The source."""
+        self._splits = []
+        source, self._source = self._source, None
+        closed([source])
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every split is read to its end."""
+        return all(split.ended for split in self._splits)
+
+    @property
+    def fast(self) -> bool:
+        """Whether records come as fast as they are read."""
+        return self._most == BATCH
+
+    @property
+    def time(self) -> float | None:
+        """How far event time has come; None when all that is left is idle."""
+        idle_after = self.spec.watermark.idle_after if self.spec.watermark else None
+        left = [split for split in self._splits if not split.ended]
+        if not left:
+            return FOREVER
+        now = time.monotonic()
+        awake = [split for split in left if idle_after is None or now - split.last < idle_after]
+        return min((split.watermark for split in awake), default=None)
+
+    def read(self) -> bool:
+        """Read and emit a batch of the next split; False where there was nothing just now."""
+        left = [split for split in self._splits if not split.ended]
+        if not left:
+            return False
+        self._turn += 1
+        split = left[self._turn % len(left)]
+        self.place.clock.enter(self.place.uid)
+        try:
+            return self._read(split)
+        finally:
+            self.place.clock.leave()
+
+    def own(self) -> Any:
+        """The state of each split."""
+        return [split.state for split in self._splits]
+
+    def restore(self, saved: Saved) -> None:
+        """Its share of the splits, each from where it was.
+
+        Raises BadValueError where the source cannot be read again.
+        """
+        super().restore(saved)
+        source = self._reader()
+        if self._used and not source.replayable:
+            raise BadValueError(
+                f"source {self.place.name!r} reads an iterator, which cannot be read again after a failure; "
+                f"give from_collection() a list, or a function that returns the iterator"
+            )
+        known = {name: tuple(state) for own in saved.own.values() for name, *state in own}
+        names = list(dict.fromkeys([*source.splits(), *known]))
+        mine = [name for at, name in enumerate(names) if at % self.place.parallelism == self.place.subtask]
+        self._splits = [Split(name, known.get(name, BEGINNING)) for name in mine]
+        self._most = 1
+
+    def _reader(self) -> SourceFunction[Any]:
+        if self._source is None:
+            raise RuntimeError("read before open")
+        return self._source
+
+    def _read(self, split: Split) -> bool:
+        self._used = True
+        if split.rows is None:
+            split.rows = iter(self._reader().read(split.name, split.records))
+        values, idle, begun = [], False, time.monotonic()
+        most = self._room(split)
+        for value in split.rows:
+            if value is IDLE:
+                idle = True
+                break
+            values.append(value)
+            if len(values) >= most:
+                break
+        else:
+            split.ended = True
+        took = time.monotonic() - begun
+        self._most = min(BATCH, 2 * self._most) if took < LINGER else 1
+        if values:
+            split.last = time.monotonic()
+            self._send(split, values)
+        return not idle
+
+    def _room(self, split: Split) -> int:
+        """How many records to read: fewer from a slow source, and no further than to its next watermark."""
+        every = self.spec.watermark.every if self.spec.watermark else None
+        return self._most if every is None else min(self._most, every - split.records % every)
+
+    def _send(self, split: Split, values: list[Any]) -> None:
+        strategy = self.spec.watermark
+        split.records += len(values)
+        self.counters.received += len(values)
+        batch = Batch(values)
+        if strategy is not None:
+            batch, split.reached = timed(self.guard, strategy, batch, split.reached)
+            if strategy.every is None or split.records % strategy.every == 0:
+                split.watermark = split.reached
+        self.counters.passed += len(batch)
+        if batch.values:
+            self.emit(batch)
+
+
+class Timing(Operator):
+    """The running half of `with_times`: it takes no notice of the watermarks from before."""
+
+    spec: TimesSpec
+
+    def __init__(self, spec: Spec, place: Place) -> None:
+        super().__init__(spec, place)
+        self.reached = -FOREVER
+
+    def open(self) -> None:
+        """Nothing to open."""
+        self.place.probe.at("open", self.place.uid)
+
+    def process(self, batch: Batch, port: int) -> None:
+        """Each record with its time."""
+        out, self.reached = timed(self.guard, self.spec.watermark, batch, self.reached)
+        self.counters.passed += len(out)
+        if out.values:
+            self.emit(out)
+
+    def own(self) -> Any:
+        """How far event time has come."""
+        return self.reached
+
+    def restore(self, saved: Saved) -> None:
+        """At another parallelism, the least of all: nothing becomes late by it."""
+        super().restore(saved)
+        self.reached = min(saved.own.values(), default=-FOREVER)
+
+
+class Sinking(Operator):
+    """The running half of a sink; a two-phase one is asked to prepare before a checkpoint and commits after it."""
+
+    spec: SinkSpec
+
+    def __init__(self, spec: Spec, place: Place) -> None:
+        super().__init__(spec, place)
+        self._sink: Any = None
+        self._handles: list[list[Any]] = []  # [checkpoint, handle], prepared and not known to be committed
+
+    def open(self) -> None:
+        """The sink."""
+        self.place.probe.at("open", self.place.uid)
+        self._sink = opened(fresh(self.spec.sink, self.place.name), self.place.context(self.metrics))
+
+    def close(self) -> None:
+        """The sink."""
+        sink, self._sink = self._sink, None
+        closed([sink])
+
+    def process(self, batch: Batch, port: int) -> None:
+        """The whole batch; where it fails, record by record, to find the one to blame."""
+        try:
+            self._sink.write_batch(batch.values)
+            self.counters.passed += len(batch)
+        except OSError:  # no record is to blame for a full disk
+            raise
+        except Exception:  # noqa: BLE001  the policy decides, for each record
+            alone = [self.guard.call(self._alone, value) for value in batch.values]
+            self.counters.passed += sum(each is not LOST for each in alone)
+        if not self.place.probe.two_phase:
+            self._show()
+
+    def prepare(self, checkpoint: int) -> None:
+        """First phase."""
+        if isinstance(self._sink, TwoPhaseSink):
+            handle = self._sink.prepare()
+            if handle is not None:
+                self._handles.append([checkpoint, handle])
+
+    def committed(self, checkpoint: int) -> None:
+        """Second phase, of all checkpoints up to this."""
+        self.place.probe.at("notify", self.place.uid)
+        for number, handle in self._handles:
+            if number <= checkpoint:
+                self._sink.commit(handle)
+        self._handles = [each for each in self._handles if each[0] > checkpoint]
+
+    def own(self) -> Any:
+        """The handles that a failure must not lose."""
+        return [list(each) for each in self._handles]
+
+    def restore(self, saved: Saved) -> None:
+        """What was prepared before the checkpoint is part of it; what came after is thrown away."""
+        super().restore(saved)
+        self._handles = []
+        if not isinstance(self._sink, TwoPhaseSink):
+            return
+        here, count = self.place.subtask, self.place.parallelism
+        for at, handles in sorted(saved.own.items()):
+            if at == here or (here == 0 and at >= count):
+                for _, handle in handles:
+                    self._sink.commit(handle)
+        self._sink.discard()
+
+    def _alone(self, value: Any) -> None:
+        self._sink.write_batch([value])
+
+    def _show(self) -> None:
+        handle = self._sink.prepare() if isinstance(self._sink, TwoPhaseSink) else None
+        if handle is not None:
+            self._sink.commit(handle)
+
+
+def timed(guard: Guard, strategy: WatermarkStrategy, batch: Batch, reached: float) -> tuple[Batch, float]:
+    """The batch with event times, less the records that have none, and how far time has come behind it."""
+    times = [guard.call(strategy.time_of, value) for value in batch.values]
+    if any(at is LOST for at in times):
+        kept = [place for place, at in enumerate(times) if at is not LOST]
+        batch, times = batch.at(kept), [times[place] for place in kept]
+    for value, at in zip(batch.values, times, strict=True):
+        reached = strategy.after(reached, value, at)
+    return Batch(batch.values, times, None, batch.rounds), reached

@@ -1,0 +1,133 @@
+"""process: the general operator, with state, timers and side outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sage_nb.errors import BadValueError
+from sage_nb.runtime.keyed import Timers
+from sage_nb.runtime.operators.apply import Applying, as_list
+from sage_nb.runtime.operators.guard import LOST
+from sage_nb.runtime.operators.running import Place, Saved
+from sage_nb.stream.batch import Batch
+from sage_nb.stream.function import Clock
+from sage_nb.stream.graph import MAIN, ProcessSpec, Spec
+
+
+class Asked:
+    """What a process function sees of the record at hand (a `ProcessContext`)."""
+
+    def __init__(self, operator: Processing) -> None:
+        self._operator = operator
+        self.time: float | None = None
+
+    @property
+    def key(self) -> Any:
+        """The current key."""
+        return self._operator.store.key
+
+    @property
+    def watermark(self) -> float:
+        """How far event time has come."""
+        return self._operator.watermark
+
+    def output(self, name: str, value: object) -> None:
+        """To a side output."""
+        if name == MAIN:
+            raise BadValueError("output() sends to side outputs; yield or return what goes to the main one")
+        self._operator.emit(Batch([value], None if self.time is None else [self.time]), name)
+
+    def set_timer(self, at: float, clock: Clock = "event") -> None:
+        """Ring for the current key."""
+        self._timers(clock).set(at, self.key)
+
+    def clear_timer(self, at: float, clock: Clock = "event") -> None:
+        """Don't."""
+        self._timers(clock).clear(at, self.key)
+
+    def _timers(self, clock: Clock) -> Timers:
+        if not self._operator.keyed:
+            raise BadValueError(
+                f"operator {self._operator.place.name!r} sets a timer on a stream without keys; put .key_by(…)"
+            )
+        return self._operator.timers[clock]
+
+
+class Processing(Applying):
+    """The running half of `process`."""
+
+    spec: ProcessSpec
+
+    def __init__(self, spec: Spec, place: Place) -> None:
+        super().__init__(spec, place)
+        self.timers = {clock: Timers(place.groups) for clock in ("event", "processing")}
+        self.keyed = False
+        self._asked = Asked(self)
+
+    def handle(self, batch: Batch, port: int) -> None:
+        """Each record with its key and time; what comes of it goes out before the next is looked at."""
+        self.keyed = batch.keys is not None
+        made: list[Any] = []
+        origins: list[int] = []
+        for at, value in enumerate(batch.values):
+            self._asked.time = None if batch.times is None else batch.times[at]
+            if batch.keys is not None:
+                self.store.select(batch.keys[at])
+            results = self.guard.call(self._process, value)
+            if results is not LOST:
+                self.counters.passed += 1
+                made += results
+                origins += [at] * len(results)
+        if made:
+            out = batch.picked(made, origins)
+            self.emit(Batch(made, out.times, None, out.rounds))
+
+    def advance(self, watermark: float) -> None:
+        """Ring the timers that are due."""
+        super().advance(watermark)
+        self._ring("event", watermark)
+
+    @property
+    def deadline(self) -> float | None:
+        """The next timer on the wall's clock, or a batch that has waited."""
+        known = [at for at in (super().deadline, self.timers["processing"].next) if at is not None]
+        return min(known, default=None)
+
+    def wake(self, now: float) -> None:
+        """Timers of the wall's clock."""
+        super().wake(now)
+        self._ring("processing", now)
+
+    def finish(self) -> None:
+        """No time is left to wait for: all timers ring."""
+        self._ring("processing", float("inf"))
+
+    def groups(self) -> dict[str, dict[int, Any]]:
+        """State, and timers of both clocks."""
+        timers = {f"timers.{clock}": timers.snapshot() for clock, timers in self.timers.items()}
+        return {**super().groups(), **timers}
+
+    def restore(self, saved: Saved) -> None:
+        """State and timers of the groups owned."""
+        super().restore(saved)
+        for clock, timers in self.timers.items():
+            held = saved.groups.get(f"timers.{clock}", {})
+            timers.restore({group: entries for group, entries in held.items() if self.place.owns(group)})
+        self.keyed = any(timers.next is not None for timers in self.timers.values())
+
+    def _process(self, value: Any) -> list[Any]:
+        made = self._function.process(value, self._asked)
+        return [] if made is None else as_list(made, self.place.name)
+
+    def _ring(self, clock: str, now: float) -> None:
+        for at, key in self.timers[clock].due(now):
+            self.store.select(key)
+            self._asked.time = at if clock == "event" else None
+            made = self.guard.call(self._rung, at, orphan=True)
+            if made is not LOST and made:
+                times = [at] * len(made) if clock == "event" else None
+                self.emit(Batch(made, times))
+
+    def _rung(self, at: float) -> list[Any]:
+        made = self._function.on_timer(at, self._asked)
+        return [] if made is None else as_list(made, self.place.name)

@@ -1,0 +1,313 @@
+"""What every running operator has: its place, its counters, its outputs, its part of a checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from sage_nb.errors import BadValueError
+from sage_nb.runtime.context import LocalContext, OwnMetrics
+from sage_nb.runtime.keys import KeyGroups
+from sage_nb.runtime.operators.guard import Guard
+from sage_nb.runtime.probe import Probe
+from sage_nb.stream.batch import Batch
+from sage_nb.stream.function import Function
+from sage_nb.stream.graph import DEAD, MAIN, Spec
+from sage_nb.stream.policy import DeadLetter, Options
+
+
+class Counters(msgspec.Struct):
+    """Records of one operator in one subtask; part of its checkpoint, so a replay is not counted twice.
+
+    Every record received is, sooner or later, passed (handled, folded into state or sent on), filtered, late or dead:
+    `received = passed + filtered + late + dead + waiting`. `orphaned` counts what failed without having been received:
+    a timer, a window's result, a record that found no place on an edge.
+    """
+
+    received: int = 0
+    passed: int = 0
+    filtered: int = 0
+    late: int = 0
+    dead: int = 0
+    orphaned: int = 0
+    retried: int = 0
+    emitted: int = 0
+    batches: int = 0
+
+
+class Receiver(Protocol):
+    """Where an operator's records go: the next operator of its task, or an edge to other tasks."""
+
+    @property
+    def key(self) -> str:
+        """Which reader it is, and which of its inputs."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Records it was given, but for those that wait in it."""
+        ...
+
+    def restore_count(self, count: int) -> None:
+        """Go on counting from there."""
+        ...
+
+    def receive(self, batch: Batch, port: int = 0) -> None:
+        """Take them."""
+        ...
+
+
+class Clock:
+    """Whose time it is: seconds spent in each operator itself, without what it calls."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._stack: list[str] = []
+        self._since = time.perf_counter()
+
+    def enter(self, name: str) -> None:
+        """From now on it is this one's time."""
+        self._charge()
+        self._stack.append(name)
+
+    def leave(self) -> None:
+        """From now on it is the caller's time again."""
+        self._charge()
+        self._stack.pop()
+
+    def _charge(self) -> None:
+        now = time.perf_counter()
+        if self._stack:
+            name = self._stack[-1]
+            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now
+
+
+@dataclass
+class Place:
+    """Where an operator runs."""
+
+    uid: str
+    name: str
+    options: Options
+    subtask: int
+    parallelism: int
+    groups: KeyGroups
+    resources: Mapping[type, Any]
+    probe: Probe
+    clock: Clock
+    restarts: bool = False  # whether the job may rewind
+
+    def context(self, metrics: OwnMetrics, store: Any = None) -> LocalContext:
+        """What the operator's function may ask for."""
+        return LocalContext(self.resources, self.name, self.subtask, self.parallelism, metrics, store)
+
+    def owns(self, group: int) -> bool:
+        """Whether keys of this group come here."""
+        return self.groups.owner(group, self.parallelism) == self.subtask
+
+
+@dataclass
+class Saved:
+    """What an operator's subtasks left in a checkpoint: keyed state by name and group, and each one's own."""
+
+    parallelism: int = 0
+    groups: dict[str, dict[int, Any]] = field(default_factory=dict)
+    own: dict[int, Any] = field(default_factory=dict)
+    counters: dict[int, list[int]] = field(default_factory=dict)
+    delivered: dict[int, dict[str, int]] = field(default_factory=dict)
+    watermark: float = float("-inf")
+    ended: bool = False
+
+    @classmethod
+    def of(cls, parts: Mapping[int, Mapping[str, Any]]) -> Saved:
+        """The snapshots of all subtasks as one."""
+        groups: dict[str, dict[int, Any]] = {}
+        for part in parts.values():
+            for name, held in part["groups"].items():
+                groups.setdefault(name, {}).update(held)
+        own = {subtask: part["own"] for subtask, part in parts.items() if part["own"] is not None}
+        counters = {subtask: part["counters"] for subtask, part in parts.items()}
+        delivered = {subtask: part["delivered"] for subtask, part in parts.items()}
+        watermark = min(part["watermark"] for part in parts.values())
+        return cls(
+            len(parts), groups, own, counters, delivered, watermark, all(part["ended"] for part in parts.values())
+        )
+
+
+class Operator:
+    """A spec at work in one subtask."""
+
+    def __init__(self, spec: Spec, place: Place) -> None:
+        self.spec, self.place = spec, place
+        self.counters = Counters()
+        self.metrics = OwnMetrics()
+        self.outputs: dict[str, list[Receiver]] = {}
+        self.watermark = float("-inf")
+        self.ended = False
+        self.guard = Guard(self)
+
+    def halt(self) -> None:
+        """The attempt is over: no need to wait before another try."""
+        self.guard.halt.set()
+
+    @property
+    def key(self) -> str:
+        """A fused operator has one input."""
+        return f"{self.place.uid}:0"
+
+    @property
+    def count(self) -> int:
+        """Records received."""
+        return self.counters.received
+
+    def restore_count(self, count: int) -> None:
+        """Its own counters know."""
+
+    def open(self) -> None:
+        """Make and open what it runs."""
+
+    def close(self) -> None:
+        """Close what `open` opened."""
+
+    def receive(self, batch: Batch, port: int = 0) -> None:
+        """Handle a batch."""
+        self.counters.received += len(batch.values)
+        self.counters.batches += 1
+        self.place.clock.enter(self.place.uid)
+        try:
+            self.process(batch, port)
+        finally:
+            self.place.clock.leave()
+
+    def process(self, batch: Batch, port: int) -> None:
+        """What this kind of operator does with a batch."""
+        raise NotImplementedError
+
+    def advance(self, watermark: float) -> None:
+        """Event time has come so far."""
+        self.watermark = watermark
+
+    def flush(self) -> None:
+        """Handle what it holds back to make batches fuller."""
+
+    def finish(self) -> None:
+        """No more records will come."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When it wants `wake` to be called (seconds since the epoch)."""
+        return None
+
+    def wake(self, now: float) -> None:
+        """The deadline has come."""
+
+    @property
+    def waiting(self) -> int:
+        """Records received and not handled yet."""
+        return 0
+
+    def prepare(self, checkpoint: int) -> None:
+        """A checkpoint is about to be taken (first phase of a commit)."""
+
+    def committed(self, checkpoint: int) -> None:
+        """That checkpoint, and all before it, will not be taken back."""
+
+    def groups(self) -> dict[str, dict[int, Any]]:
+        """Its keyed state by name and key group."""
+        return {}
+
+    def own(self) -> Any:
+        """Its other state, as plain data; None for none."""
+        return None
+
+    def restore(self, saved: Saved) -> None:
+        """Become as it was; an empty `saved` is the beginning. Overrides call this first."""
+        self.guard.halt.clear()
+        here = self.place.subtask
+        if saved.parallelism == self.place.parallelism:
+            parts = [saved.counters[here]]
+        else:  # at another parallelism the first subtask carries on everyone's numbers
+            parts = list(saved.counters.values()) if here == 0 else []
+        self.counters = Counters(*(sum(column) for column in zip(*parts, strict=True)))
+        self._restore_edges(saved)
+        self.watermark = saved.watermark
+        self.ended = saved.ended
+
+    def snapshot(self) -> dict[str, Any]:
+        """Its part of a checkpoint."""
+        return {
+            "subtask": self.place.subtask,
+            "groups": self.groups(),
+            "own": self.own(),
+            "delivered": self.delivered(),
+            "counters": list(msgspec.structs.astuple(self.counters)),
+            "watermark": self.watermark,
+            "ended": self.ended,
+        }
+
+    def emit(self, batch: Batch, output: str = MAIN) -> None:
+        """Send records on."""
+        if output == MAIN:
+            self.counters.emitted += len(batch.values)
+        for receiver in self.outputs.get(output, ()):
+            receiver.receive(batch)
+
+    def delivered(self) -> dict[str, int]:
+        """Records handed to each reader, by the reader's key."""
+        receivers = [receiver for output in self.outputs.values() for receiver in output]
+        return {receiver.key: receiver.count for receiver in receivers}
+
+    def bury(self, record: Any, error: Exception, attempts: int, *, orphan: bool = False) -> None:
+        """Send a record that cannot be handled to the dead-letter output."""
+        if orphan:
+            self.counters.orphaned += 1
+        else:
+            self.counters.dead += 1
+        text = f"{type(error).__name__}: {error}"
+        self.emit(Batch([DeadLetter(self.place.name, record, text, attempts)]), DEAD)
+
+    def _restore_edges(self, saved: Saved) -> None:
+        here = self.place.subtask
+        same = saved.parallelism == self.place.parallelism
+        parts = [saved.delivered[here]] if same else list(saved.delivered.values()) if here == 0 else []
+        for receivers in self.outputs.values():
+            for receiver in receivers:
+                receiver.restore_count(sum(part.get(receiver.key, 0) for part in parts))
+
+
+def fresh(function: Any, name: str) -> Any:
+    """An instance of a function for one subtask: shared by no other.
+
+    Raises BadValueError where it cannot be copied.
+    """
+    if isinstance(function, type):
+        return function()
+    if not isinstance(function, Function):
+        return function
+    try:
+        return deepcopy(function)
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise BadValueError(
+            f"operator {name!r}: its {type(function).__name__} cannot be copied for each subtask ({error}); "
+            f"acquire locks, files and clients in open()"
+        ) from error
+
+
+def opened(function: Any, context: LocalContext) -> Any:
+    """Open a function, if it has a life cycle; gives it back."""
+    if isinstance(function, Function):
+        function.open(context)
+    return function
+
+
+def closed(functions: Sequence[Any]) -> None:
+    """Close those that have a life cycle."""
+    for function in functions:
+        if isinstance(function, Function):
+            function.close()

@@ -1,0 +1,343 @@
+"""A task: a chain of operators in one thread, its input, and its part in checkpoints. It knows no transport."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sage_nb.runtime.edge import Edge
+from sage_nb.runtime.gate import CONTROL, FencedError, Gate
+from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Link, Part, Quit, Trigger
+from sage_nb.runtime.operators.ends import NAP, Reading, Timing
+from sage_nb.runtime.operators.loop import AGAIN, Entering, Leaving
+from sage_nb.runtime.operators.running import Clock, Operator, Saved
+from sage_nb.runtime.probe import Probe
+from sage_nb.stream.batch import Barrier, Batch, End, Idle, Item, Lap, Sign, Watermark
+from sage_nb.stream.time import FOREVER
+
+LOG = logging.getLogger("sage_nb.runtime")
+
+
+class Task:
+    """One subtask of a chain. `run` is its thread."""
+
+    def __init__(
+        self, uid: str, operators: Sequence[Operator], gate: Gate, ports: Sequence[int], link: Link, probe: Probe
+    ) -> None:
+        self.uid, self.subtask = uid, operators[0].place.subtask
+        self.operators, self.gate, self.probe = operators, gate, probe
+        self.clock: Clock = operators[0].place.clock
+        self.edges: list[Edge] = []
+        self.inside = False  # of a loop
+        self.attempt = 0
+        self.blocked_s = self.idle_s = 0.0
+        self.since = time.monotonic()
+        self._ports, self._link = ports, link
+        self._mailbox: queue.SimpleQueue[Begin | Quit] = queue.SimpleQueue()
+        self._open: list[Operator] = []
+        first = operators[0]
+        self._source = first if isinstance(first, Reading) else None
+        self._timing = first if isinstance(first, Timing) else None
+        self._head = first if isinstance(first, Entering) else None
+        self._tail = first if isinstance(first, Leaving) else None
+        self._regular = frozenset(at for at, port in enumerate(ports) if at not in gate.feedback)
+        self._reset()
+
+    def __repr__(self) -> str:
+        return f"{self.uid}[{self.subtask}]"
+
+    def fence(self, attempt: int) -> None:
+        """Throw away what waits, and let an attempt under way notice."""
+        self.gate.fence(attempt)
+        for operator in self.operators:
+            operator.halt()
+
+    def tell(self, attempt: int, command: Any) -> None:
+        """Into the gate, before all else."""
+        self.gate.tell(attempt, command)
+
+    def begin(self, begin: Begin) -> None:
+        """Work from that state on; an attempt under way gives up at its next item."""
+        self._mailbox.put(begin)
+
+    def quit(self) -> None:
+        """End the thread."""
+        self._mailbox.put(Quit())
+
+    def run(self) -> None:
+        """Attempt after attempt, until told to quit."""
+        while isinstance(command := self._mailbox.get(), Begin):
+            if command.attempt == self.gate.attempt:
+                self._try(command)
+        self._abandon()
+
+    def send(self, gate: Gate, channel: int, item: Item) -> None:
+        """Put an item into another task's channel."""
+        self.blocked_s += gate.push(self.attempt, channel, item)
+
+    def _try(self, begin: Begin) -> None:
+        self.attempt = begin.attempt
+        try:
+            self._start(begin.saved)
+            while self._step():
+                pass
+        except FencedError:
+            pass
+        except Exception as error:  # noqa: BLE001  whatever it is, the coordinator decides
+            if self.attempt == self.gate.attempt:
+                self._abandon()
+                self._link.failed(self.attempt, self, error)
+
+    def _start(self, saved: Mapping[str, Saved]) -> None:
+        self._reset()
+        for operator in self.operators:
+            if operator not in self._open:
+                operator.open()
+                self._open.append(operator)
+        self.probe.at("restore", self.uid)
+        for operator in self.operators:
+            operator.restore(saved.get(operator.place.uid, Saved()))
+        if self._head is not None:
+            self._head.resume()
+
+    def _reset(self) -> None:
+        self._times = [-FOREVER] * self.gate.channels
+        self._time = -FOREVER
+        self._idle: set[int] = set()
+        self._ended: set[int] = set()
+        self._arrived: set[int] = set()
+        self._home: set[int] = set()
+        self._laps: dict[int, Lap] = {}
+        self._aligning: tuple[int, float] | None = None
+        self._base: dict[str, dict[str, Any]] = {}
+        self._over = False
+        self._napping = False
+        self._dozing = False  # idle, and readers know
+
+    def _step(self) -> bool:
+        """One item, or one batch of a source; False when all is closed."""
+        taken = self._take()
+        if taken is None:
+            self._unprompted()
+        elif not self._handle(*taken):
+            return False
+        if self.gate.empty and not self._streaming:
+            for edge in self.edges:
+                edge.flush()
+        return True
+
+    @property
+    def _streaming(self) -> bool:
+        """Whether a source's next records are as good as there, so that batches may fill."""
+        return self._source is not None and not self._over and not self._napping and self._source.fast
+
+    def _take(self) -> tuple[int, Any] | None:
+        reading = self._source is not None and not self._over
+        if reading and not self._napping:
+            return self.gate.take(self.attempt, 0)
+        until = self._until()
+        begun = time.monotonic()
+        taken = self.gate.take(self.attempt, until)
+        self.idle_s += time.monotonic() - begun
+        return taken
+
+    def _until(self) -> float | None:
+        """When to go on without an item (monotonic seconds)."""
+        if self._napping and not self._over:
+            return time.monotonic() + NAP
+        deadlines = [each.deadline for each in self.operators]
+        wall = min((at for at in deadlines if at is not None), default=None)
+        return None if wall is None else time.monotonic() + max(0.0, wall - time.time())
+
+    def _unprompted(self) -> None:
+        """No item has come: read on, or do what was put off."""
+        now = time.time()
+        for operator in self.operators:
+            if operator.deadline is not None and operator.deadline <= now:
+                operator.wake(now)
+        if self._source is not None and not self._over:
+            self._napping = not self._source.read()
+            self._pass_time(self._source.time)
+            if self._source.exhausted:
+                self._end()
+
+    def _handle(self, channel: int, item: Any) -> bool:
+        if type(item) is Batch:
+            self._batch(channel, item)
+        elif channel == CONTROL:
+            return self._command(item)
+        else:
+            self._sign(channel, item)
+        return True
+
+    def _batch(self, channel: int, batch: Batch) -> None:
+        if self._head is not None and channel in self.gate.feedback and channel not in self._home:
+            self._head.note(batch)
+        self.operators[0].receive(batch, self._ports[channel])
+        if self._idle:
+            self._idle.discard(channel)
+        if self._timing is not None:
+            self._pass_time(self._timing.reached)
+
+    def _command(self, command: Any) -> bool:
+        if isinstance(command, Trigger):
+            if self._source is not None:
+                self._checkpoint(command.checkpoint, 0.0)
+        elif isinstance(command, Announce):
+            self.gate.fair = True
+        elif isinstance(command, Committed):
+            for operator in self.operators:
+                operator.committed(command.checkpoint)
+        elif isinstance(command, Close):
+            self._close()
+            return False
+        return True
+
+    def _sign(self, channel: int, sign: Sign) -> None:
+        if isinstance(sign, Barrier):
+            self._barrier(channel, sign.checkpoint)
+        elif isinstance(sign, Lap):
+            self._lap(channel, sign)
+        elif channel in self._regular:
+            if isinstance(sign, Watermark):
+                self._idle.discard(channel)
+                self._times[channel] = sign.time
+            elif isinstance(sign, Idle):
+                self._idle.add(channel)
+            elif isinstance(sign, End):
+                self._ended.add(channel)
+                self._times[channel] = FOREVER
+            self._note_time()
+
+    def _note_time(self) -> None:
+        """The least time of the channels that are not idle; the end, when all have ended."""
+        if self._ended == self._regular:
+            if self._head is not None:
+                self._send_lap(1)
+            else:
+                self._end()
+        elif self._head is None and self._timing is None:
+            awake = [self._times[at] for at in self._regular if at not in self._idle]
+            self._pass_time(min(awake, default=None))
+
+    def _pass_time(self, time: float | None) -> None:
+        if time is None:
+            if not (self._over or self._dozing):
+                self._dozing = True
+                self._tell(Idle())
+        elif self._time < time < FOREVER:
+            self._time, self._dozing = time, False
+            for operator in self.operators:
+                operator.flush()
+                operator.advance(time)
+            self._tell(Watermark(time))
+
+    def _tell(self, sign: Sign) -> None:
+        """To all readers, but not round the loop."""
+        for edge in self.edges:
+            if self._tail is None or edge not in self._again:
+                edge.sign(sign)
+
+    @property
+    def _again(self) -> list[Any]:
+        return self.operators[0].outputs.get(AGAIN, [])
+
+    def _end(self) -> None:
+        """All input has come: give what is left, and say so."""
+        if self._over:
+            return
+        self._over = True
+        for operator in self.operators:
+            if not operator.ended:
+                operator.flush()
+                operator.advance(FOREVER)
+                operator.finish()
+                operator.ended = True
+        self.probe.at("end", self.uid)
+        self._tell(End())
+        self._link.ended(self.attempt, self)
+
+    def _barrier(self, channel: int, checkpoint: int) -> None:
+        if channel in self.gate.feedback:
+            self._come_home(channel, checkpoint)
+            return
+        if self._aligning is None or self._aligning[0] != checkpoint:
+            self.gate.unblock()
+            self._arrived.clear()
+            self._aligning = checkpoint, time.monotonic()
+        self._arrived.add(channel)
+        if self.probe.alignment:
+            self.gate.block(channel)
+        if self._arrived == self._regular:
+            self._checkpoint(checkpoint, time.monotonic() - self._aligning[1])
+            self._aligning = None
+            self._arrived.clear()
+            self.gate.unblock()
+
+    def _checkpoint(self, checkpoint: int, aligned_s: float) -> None:
+        """Everything before the barrier is in; what comes after it waits, or is not here yet."""
+        for operator in self.operators:
+            operator.flush()
+        for edge in self.edges:
+            edge.flush()
+        for operator in self.operators:
+            operator.prepare(checkpoint)
+        self._base = {operator.place.uid: operator.snapshot() for operator in self.operators}
+        for edge in self.edges:
+            edge.sign(Barrier(checkpoint))
+        if self._head is None:
+            self._link.part(self.attempt, self, Part(checkpoint, self._base, aligned_s))
+        else:
+            self._head.logging = True
+            self._home.clear()
+
+    def _come_home(self, channel: int, checkpoint: int) -> None:
+        """The barrier is round the loop: what came before it on each channel was in the loop at the checkpoint."""
+        self._home.add(channel)
+        if self._home == self.gate.feedback and self._head is not None:
+            self._home.clear()
+            self.gate.fair = False
+            self._base[self.uid]["own"] = self._head.own()
+            self._link.part(self.attempt, self, Part(checkpoint, self._base, 0.0))
+
+    def _send_lap(self, number: int) -> None:
+        for edge in self.edges:
+            edge.sign(Lap(number))
+
+    def _lap(self, channel: int, lap: Lap) -> None:
+        if not self.inside:
+            return
+        self._laps[channel] = lap
+        if len(self._laps) < (len(self.gate.feedback) if self._head is not None else self.gate.channels):
+            return
+        fed_back = sum(each.fed_back for each in self._laps.values())
+        self._laps.clear()
+        if self._head is not None:
+            if fed_back:
+                self._send_lap(lap.number + 1)
+            else:
+                self._end()
+            return
+        for operator in self.operators:
+            operator.flush()
+        count = self._tail.lapped() if self._tail is not None else 0
+        for edge in self._again if self._tail is not None else self.edges:
+            edge.sign(Lap(lap.number, count))
+
+    def _close(self) -> None:
+        self.probe.at("close", self.uid)
+        while self._open:
+            self._open.pop().close()
+        self._link.closed(self.attempt, self)
+
+    def _abandon(self) -> None:
+        """Close what is open, whatever comes of it; the error that brought us here is the one to tell."""
+        while self._open:
+            operator = self._open.pop()
+            try:
+                operator.close()
+            except Exception:
+                LOG.warning("closing %r after a failure failed too", operator.place.name, exc_info=True)

@@ -1,0 +1,54 @@
+"""Functions are checked when the stream is built, not when the first record meets them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from sage_nb.errors import BadValueError
+
+ARGUMENTS = ("no argument", "one argument", "two arguments", "three arguments")
+
+
+def callable_with(function: object, count: int, where: str) -> Callable[..., Any]:
+    """`function`, if it can be called with `count` arguments.
+
+    >>> callable_with(lambda a, b: a, 1, "map('pair')")
+    Traceback (most recent call last):
+    sage_nb.errors.BadValueError: map('pair') calls its function with one argument; <lambda>(a, b) takes others
+    """
+    if not callable(function):
+        raise BadValueError(f"{where} takes a function, got {function!r:.60} ({type(function).__name__})")
+    try:
+        signature = inspect.signature(function)
+        signature.bind(*range(count))
+    except ValueError:  # a builtin without a signature
+        return function
+    except TypeError as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise BadValueError(
+            f"{where} calls its function with {ARGUMENTS[count]}; {name}{signature} takes others"
+        ) from error
+    return function
+
+
+def key_of(key: object, where: str) -> Callable[[Any], Any]:
+    """A function that reads the key: `key` itself, or the field of that name."""
+    if isinstance(key, str):
+        return Field(key)
+    return callable_with(key, 1, where)
+
+
+class Field:
+    """Reads a field of a mapping, or an attribute."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Field({self.name!r})"
+
+    def __call__(self, value: Any) -> Any:
+        """The field's value."""
+        return value[self.name] if isinstance(value, dict) else getattr(value, self.name)

@@ -1,0 +1,256 @@
+"""The logical graph: what each operator does and what it reads, as immutable values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sage_nb.errors import BadValueError
+from sage_nb.stream.policy import Options
+from sage_nb.stream.sink import SinkFunction
+from sage_nb.stream.source import SourceFunction
+from sage_nb.stream.time import WatermarkStrategy
+from sage_nb.stream.window import CountWindows, Folding, SessionWindows, TimeWindows
+
+MAIN, LATE, REST, DEAD = "out", "late", "rest", "dead"  # the outputs every reader knows
+MAX_PARALLELISM = 128
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an operator does; the runtime knows how for each kind."""
+
+    @property
+    def kind(self) -> str:
+        """The operator's word, which also names it where no other name is given."""
+        return type(self).__name__.removesuffix("Spec").lower()
+
+
+@dataclass(frozen=True)
+class SourceSpec(Spec):
+    """Reads splits."""
+
+    source: SourceFunction[Any]
+    watermark: WatermarkStrategy | None = None
+
+
+@dataclass(frozen=True)
+class MapSpec(Spec):
+    """One out for one in."""
+
+    function: Any
+
+
+@dataclass(frozen=True)
+class FilterSpec(Spec):
+    """Keeps some."""
+
+    function: Any
+
+
+@dataclass(frozen=True)
+class FlatMapSpec(Spec):
+    """Any number out for one in."""
+
+    function: Any
+
+
+@dataclass(frozen=True)
+class ProcessSpec(Spec):
+    """State, timers, side outputs."""
+
+    function: Any
+
+
+@dataclass(frozen=True)
+class CoMapSpec(Spec):
+    """Two inputs, a function for each; `flat`: any number out."""
+
+    first: Any
+    second: Any
+    flat: bool = False
+
+
+@dataclass(frozen=True)
+class SplitSpec(Spec):
+    """To the first branch whose predicate holds, else to the rest."""
+
+    branches: tuple[tuple[str, Callable[[Any], bool]], ...]
+
+
+@dataclass(frozen=True)
+class TimesSpec(Spec):
+    """Gives records their event time, and the stream its watermarks."""
+
+    watermark: WatermarkStrategy
+
+
+@dataclass(frozen=True)
+class WindowSpec(Spec):
+    """Folds each key's records in windows."""
+
+    windows: TimeWindows | SessionWindows | CountWindows
+    folding: Folding
+    lateness: float = 0.0
+
+
+@dataclass(frozen=True)
+class WindowJoinSpec(Spec):
+    """Pairs of two inputs' records that share key and window."""
+
+    windows: TimeWindows
+    how: str = "inner"
+
+
+@dataclass(frozen=True)
+class IntervalJoinSpec(Spec):
+    """Pairs of equal key where the second record's time is `lower` to `upper` seconds from the first's."""
+
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """Ties a loop's head to its tail."""
+
+    max_rounds: int | None
+
+
+@dataclass(frozen=True)
+class HeadSpec(Spec):
+    """Where records enter a loop, and come round again."""
+
+    loop: Loop
+
+
+@dataclass(frozen=True)
+class TailSpec(Spec):
+    """Where records leave a loop, or are sent round again."""
+
+    loop: Loop
+    until: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class SinkSpec(Spec):
+    """Where records leave the job."""
+
+    sink: SinkFunction[Any]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """How records find the subtask that reads them; the plain one goes straight on where it can."""
+
+
+@dataclass(frozen=True)
+class ByKey(Partition):
+    """Equal keys to equal subtasks."""
+
+    key: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Everywhere(Partition):
+    """Every record to every subtask."""
+
+
+@dataclass(frozen=True)
+class Custom(Partition):
+    """`partitioner(record, subtasks)` says which."""
+
+    partitioner: Callable[[Any, int], int]
+
+
+STRAIGHT = Partition()
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """One thing that an operator reads: which output of which operator, how partitioned, at which port."""
+
+    node: Node
+    output: str = MAIN
+    partition: Partition = STRAIGHT
+    port: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An operator in its place."""
+
+    spec: Spec
+    inputs: tuple[Input, ...] = ()
+    options: Options = field(default_factory=Options)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.options.name or self.options.uid or self.spec.kind
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All operators of a job, each after those it reads, under unique ids."""
+
+    name: str
+    nodes: tuple[tuple[str, Node], ...]
+    max_parallelism: int = MAX_PARALLELISM
+
+    @classmethod
+    def of(cls, name: str, sinks: Iterable[Node], max_parallelism: int = MAX_PARALLELISM) -> Graph:
+        """The graph that ends in these sinks.
+
+        Raises BadValueError where it has none, or two operators share a uid.
+        """
+        ordered = list(_ordered(sinks))
+        if not ordered:
+            raise BadValueError(f"the environment {name!r} has no sink, so nothing would run; end a stream in .sink(…)")
+        return cls(name, tuple(zip(_uids(ordered), ordered, strict=True)), max_parallelism)
+
+    @property
+    def uids(self) -> dict[Node, str]:
+        """The id of each operator."""
+        return {node: uid for uid, node in self.nodes}
+
+    def shape(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to fit: ids, kinds and edges (not parallelism, not code).
+
+        >>> Graph("j", (("a", Node(MapSpec(str))),)).shape()
+        {'a': ['map', []]}
+        """
+        uids = self.uids
+        return {uid: [node.spec.kind, [f"{uids[i.node]}.{i.output}" for i in node.inputs]] for uid, node in self.nodes}
+
+
+def _ordered(sinks: Iterable[Node]) -> Iterator[Node]:
+    seen: set[Node] = set()
+    for sink in sinks:
+        stack: list[tuple[Node, bool]] = [(sink, False)]
+        while stack:
+            node, ready = stack.pop()
+            if ready:
+                yield node
+            elif node not in seen:
+                seen.add(node)
+                stack.append((node, True))
+                stack.extend((each.node, False) for each in reversed(node.inputs))
+
+
+def _uids(nodes: Sequence[Node]) -> list[str]:
+    given = Counter(node.options.uid for node in nodes if node.options.uid)
+    twice = [uid for uid, count in given.items() if count > 1]
+    if twice:
+        raise BadValueError(f"two operators have the uid {twice[0]!r}; give each its own")
+    counts: Counter[str] = Counter()
+    uids = []
+    for node in nodes:
+        word = node.options.uid or node.options.name or node.spec.kind
+        counts[word] += 1
+        while not node.options.uid and f"{word}-{counts[word]}" in given:
+            counts[word] += 1
+        uids.append(word if node.options.uid or (counts[word] == 1 and word not in given) else f"{word}-{counts[word]}")
+    return uids

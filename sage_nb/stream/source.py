@@ -1,0 +1,107 @@
+"""Sources: splits of records that can be read again from any place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from sage_nb.errors import BadValueError
+from sage_nb.records.load import load
+from sage_nb.stream.function import Function
+
+Out = TypeVar("Out")
+
+
+class _Idle:
+    """The type of `IDLE`."""
+
+    def __repr__(self) -> str:
+        return "IDLE"
+
+
+IDLE: Final = _Idle()  # a source yields it to say: nothing now, ask again
+
+
+class SourceFunction(Function, Generic[Out]):
+    """Records in splits. Reading a split again must give the same records: that is what exactly-once rests on.
+
+    A source that waits for the outside yields `IDLE` now and then, so that a checkpoint need not wait with it.
+
+    >>> class Squares(SourceFunction[int]):
+    ...     def read(self, split, start):
+    ...         yield from (n * n for n in range(start, 10))
+    """
+
+    @property
+    def replayable(self) -> bool:
+        """Whether a split can be read again."""
+        return True
+
+    def splits(self) -> Sequence[str]:
+        """Names of the splits; they are shared out among the subtasks."""
+        return ("0",)
+
+    def read(self, split: str, start: int, /) -> Iterable[Out]:
+        """The records of `split` from number `start` (from 0) on."""
+        raise NotImplementedError
+
+
+class CollectionSource(SourceFunction[Out]):
+    """The items of a sequence, dealt out to `parts` splits; or of what a function returns, or an iterator gives."""
+
+    def __init__(self, items: Iterable[Out] | Callable[[], Iterable[Out]], parts: int = 1) -> None:
+        if not callable(items) and not isinstance(items, Iterable):
+            raise BadValueError(
+                f"from_collection() takes a list, an iterator or a function that returns one, got {items!r:.60}"
+            )
+        self._items, self._parts = items, parts
+        if parts > 1 and not isinstance(items, Sequence):
+            raise BadValueError(f"only a list can be dealt out to {parts} splits; pass a list, or parallelism=1")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CollectionSource[Out]:
+        return self  # it only reads; a generator could not be copied
+
+    @property
+    def replayable(self) -> bool:
+        """An iterator is gone once read."""
+        return callable(self._items) or not isinstance(self._items, Iterator)
+
+    def splits(self) -> Sequence[str]:
+        """Numbers."""
+        return [str(part) for part in range(self._parts)]
+
+    def read(self, split: str, start: int, /) -> Iterable[Out]:
+        """Every `parts`-th item; of an iterator, what is left of it."""
+        items = self._items() if callable(self._items) else self._items
+        if isinstance(items, Sequence):
+            return islice(_every(items, int(split), self._parts), start, None)
+        return items if isinstance(self._items, Iterator) else islice(items, start, None)
+
+
+class FileSource(SourceFunction[Any]):
+    """The records of files: a split each. `read` makes records of a path; by default `sage_nb.load`."""
+
+    def __init__(self, pattern: str | Path, read: Callable[[Path], Iterable[Any]] = load) -> None:
+        self._pattern, self._read = Path(pattern), read
+
+    def splits(self) -> Sequence[str]:
+        """The files, in the order of their names.
+
+        Raises BadValueError where there is none.
+        """
+        folder = Path(self._pattern.anchor) if self._pattern.is_absolute() else Path()
+        pattern = str(self._pattern.relative_to(self._pattern.anchor)) if self._pattern.is_absolute() else None
+        found = sorted(str(path) for path in folder.glob(pattern or str(self._pattern)) if path.is_file())
+        if not found:
+            raise BadValueError(f"no file matches {str(self._pattern)!r}; look at the folder and the pattern")
+        return found
+
+    def read(self, split: str, start: int, /) -> Iterable[Any]:
+        """The file's records, the first `start` passed over."""
+        return islice(self._read(Path(split)), start, None)
+
+
+def _every(items: Sequence[Out], first: int, step: int) -> Iterator[Out]:
+    return iter(items) if step == 1 else (items[at] for at in range(first, len(items), step))

@@ -1,0 +1,184 @@
+"""What tests of running jobs share: sources with a pace, crashes at a point, topologies, and an account of records."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+from sage_nb.runtime.probe import Probe
+from sage_nb.stream.function import KeyedProcessFunction
+from sage_nb.stream.source import SourceFunction
+from sage_nb.stream.state import ValueState
+from sage_nb.stream.time import monotonous
+from sage_nb.stream.window import Count, session, tumbling
+
+
+class Boom(Exception):  # noqa: N818
+    """An accident."""
+
+
+class CrashAt(Probe):
+    """Fails the `nth` time that `where` comes to `point` (no `where`: whoever comes first), `times` times."""
+
+    def __init__(self, point: str, nth: int = 1, where: str | None = None) -> None:
+        super().__init__()
+        self.point, self.nth, self.where = point, nth, where
+        self.seen = 0
+        self._lock = threading.Lock()
+
+    def at(self, point: str, where: str) -> None:
+        if point != self.point or (self.where is not None and where != self.where):
+            return
+        with self._lock:
+            self.seen += 1
+            due = self.seen == self.nth
+        if due:
+            raise Boom(f"at {point} of {where}")
+
+
+class Once:
+    """Passes values on; fails at the first that is `bad`, once. Shared by all copies of the operator."""
+
+    def __init__(self, bad):
+        self.bad, self.due = bad, True
+
+    def __call__(self, value):
+        if self.due and self.bad(value):
+            self.due = False
+            raise Boom(f"at {value!r}")
+        return value
+
+
+class Paced(SourceFunction):
+    """Lists of records, one a split; a short rest after every few, so that checkpoints fall in between."""
+
+    def __init__(self, *splits, rest=0.0005, every=8):
+        self.data, self.rest, self.every = splits, rest, every
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def splits(self):
+        return [str(at) for at in range(len(self.data))]
+
+    def read(self, split, start):
+        for at, item in enumerate(self.data[int(split)][start:], start=start):
+            if self.rest and at % self.every == 0:
+                time.sleep(self.rest)
+            yield item
+
+
+class Running(KeyedProcessFunction):
+    """Numbers the records of each key."""
+
+    def open(self, context):
+        self.count = context.state(ValueState("count", 0))
+
+    def process(self, value, context):
+        self.count.update(self.count.value() + 1)
+        yield {**value, "number": self.count.value()}
+
+
+def clicks(count: int, keys: int = 5, step: float = 1.0, name: str = "k") -> list[dict]:
+    """Records in order: a key, a number, a time."""
+    return [{"key": f"{name}{at % keys}", "n": at, "time": at * step} for at in range(count)]
+
+
+def finished(env, timeout: float = 10.0, **submit):
+    """Run a job to its end and check that no record is missing in its accounts."""
+    job = env.submit(**submit)
+    try:
+        assert job.wait(timeout) == "finished"
+    except BaseException:
+        job.cancel()
+        raise
+    assert job.unbalanced() == []
+    return job
+
+
+def multiset(values) -> Counter:
+    """Values with how often each is there."""
+    return Counter(map(repr, values))
+
+
+# Topologies: each builds its stream on an environment and gives it with what must come out of it.
+
+
+def linear(env, crash):
+    data = clicks(200)
+    stream = env.from_source(Paced(data)).map(crash, on_error="fail").filter(lambda r: r["n"] % 3).map(lambda r: r["n"])
+    return stream, [n for n in range(200) if n % 3]
+
+
+def keyed(env, crash):
+    data = clicks(200)
+    source = env.from_source(Paced(data)).key_by("key").map(crash, on_error="fail")
+    stream = source.key_by("key").process(Running())
+    return stream, [{**r, "number": at // 5 + 1} for at, r in enumerate(data)]
+
+
+def diamond(env, crash):
+    data = clicks(200)
+    source = env.from_source(Paced(data))
+    even = source.map(lambda r: ("a", r["n"])).key_by(lambda t: t[1]).map(lambda t: t)
+    odd = source.flat_map(lambda r: [("b", r["n"]), ("c", r["n"])]).map(crash, parallelism=1, on_error="fail")
+    return even.union(odd), [(letter, n) for n in range(200) for letter in "abc"]
+
+
+def window(env, crash):
+    data = clicks(200)
+    source = env.from_source(Paced(data), watermark=monotonous())
+    stream = (
+        source.map(crash, on_error="fail")
+        .key_by("key")
+        .window(tumbling(50))
+        .aggregate(Count())
+        .map(lambda w: (w.key, w.start, w.value))
+    )
+    return stream, [(f"k{key}", start, 10) for key in range(5) for start in (0, 50, 100, 150)]
+
+
+def sessions(env, crash):
+    data = [{**r, "time": r["n"] + 100 * (r["n"] // 50)} for r in clicks(200)]
+    source = env.from_source(Paced(data), watermark=monotonous())
+    stream = (
+        source.map(crash, on_error="fail")
+        .key_by("key")
+        .window(session(20))
+        .aggregate(Count())
+        .map(lambda w: (w.key, w.value))
+    )
+    return stream, [(f"k{key}", 10) for key in range(5)] * 4
+
+
+def window_join(env, crash):
+    left, right = clicks(100), clicks(100)
+    one = env.from_source(Paced(left), watermark=monotonous()).map(crash, on_error="fail")
+    two = env.from_source(Paced(right), watermark=monotonous())
+    stream = one.join(two, on="key", window=tumbling(10)).map(lambda pair: (pair[0]["n"], pair[1]["n"]))
+    pairs = [(a["n"], b["n"]) for a in left for b in right if a["key"] == b["key"] and a["n"] // 10 == b["n"] // 10]
+    return stream, pairs
+
+
+def interval_join(env, crash):
+    left, right = clicks(100), clicks(100)
+    one = env.from_source(Paced(left), watermark=monotonous())
+    two = env.from_source(Paced(right), watermark=monotonous()).map(crash, on_error="fail")
+    stream = one.join(two, on="key", between=(-5, 5)).map(lambda pair: (pair[0]["n"], pair[1]["n"]))
+    return stream, [(a["n"], b["n"]) for a in left for b in right if a["key"] == b["key"] and abs(a["n"] - b["n"]) <= 5]
+
+
+def loop(env, crash):
+    data = clicks(100)
+
+    def body(stream):
+        return stream.map(crash, on_error="fail").key_by("key").map(lambda r: {**r, "n": r["n"] + 100})
+
+    stream = env.from_source(Paced(data)).iterate(body, until=lambda r: r["n"] >= 1000).map(lambda r: r["n"])
+    return stream, [1000 + n for n in range(100)]
+
+
+TOPOLOGIES = {
+    each.__name__: each for each in (linear, keyed, diamond, window, sessions, window_join, interval_join, loop)
+}

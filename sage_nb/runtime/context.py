@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 Resource = TypeVar("Resource")
 Held = TypeVar("Held")
 
+SHARED: dict[type, Any] = {}
+
+
+def share(resource: object) -> None:
+    """From now on every function that runs in this process finds `resource` under its type.
+
+    >>> share(b"a handbook")
+    >>> LocalContext().get(bytes)
+    b'a handbook'
+    """
+    SHARED[type(resource)] = resource
+
 
 @dataclass
 class OwnMetrics:
@@ -54,10 +66,11 @@ class LocalContext:
         return logging.getLogger(f"sage_nb.job.{self.name}")
 
     def get(self, kind: type[Resource], /) -> Resource:
-        """The shared resource of that type."""
-        if kind not in self.resources:
-            raise UnknownNameError.of("resource", kind.__name__, [each.__name__ for each in self.resources])
-        return self.resources[kind]  # type: ignore[no-any-return]
+        """The resource of that type: the environment's own, else the one that this process shares."""
+        known = {**SHARED, **self.resources}
+        if kind not in known:
+            raise UnknownNameError.of("resource", kind.__name__, [each.__name__ for each in known])
+        return known[kind]  # type: ignore[no-any-return]
 
     def state(self, declared: State[Held], /) -> Held:
         """The keyed state declared so.

@@ -12,6 +12,7 @@ from sage_nb.runtime.gate import Gate
 from sage_nb.runtime.keys import KeyGroups
 from sage_nb.runtime.operators.apply import CoMapping, Filtering, FlatMapping, OneToOne, Splitting
 from sage_nb.runtime.operators.ends import Reading, Sinking, Timing
+from sage_nb.runtime.operators.gather import Gathering
 from sage_nb.runtime.operators.joins import IntervalJoining, WindowJoining
 from sage_nb.runtime.operators.loop import AGAIN, FEEDBACK, Entering, Leaving
 from sage_nb.runtime.operators.process import Processing
@@ -40,6 +41,7 @@ OPERATORS: Mapping[type[g.Spec], type[Operator]] = {
     g.WindowSpec: Windowing,
     g.WindowJoinSpec: WindowJoining,
     g.IntervalJoinSpec: IntervalJoining,
+    g.GatherSpec: Gathering,
     g.HeadSpec: Entering,
     g.TailSpec: Leaving,
     g.SinkSpec: Sinking,

@@ -26,6 +26,7 @@ class OperatorMetrics:
     filtered: int
     late: int
     dead: int
+    degraded: int
     orphaned: int
     retried: int
     emitted: int
@@ -95,6 +96,7 @@ def operator_metrics(task: Task) -> Iterator[OperatorMetrics]:
             filtered=counters.filtered,
             late=counters.late,
             dead=counters.dead,
+            degraded=counters.degraded,
             orphaned=counters.orphaned,
             retried=counters.retried,
             emitted=counters.emitted,

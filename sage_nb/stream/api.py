@@ -31,6 +31,7 @@ from sage_nb.stream.graph import (
     Everywhere,
     FilterSpec,
     FlatMapSpec,
+    GatherSpec,
     HeadSpec,
     Input,
     IntervalJoinSpec,
@@ -172,6 +173,15 @@ class Stream:
         inputs = (self.key_by(mine).input(0), other.key_by(theirs).input(1))
         options.setdefault("name", "join")
         return Stream(self.sinks, Node(spec, inputs, options_of(options)))
+
+    def gather(self, *others: Stream, on: Key, **how: Unpack[How]) -> Stream:
+        """Tuples of one record of each of these streams, of equal key: what a fan-out computed, together again.
+
+        What is not whole when the streams end goes out with None for what is missing.
+        """
+        inputs = [each.key_by(on).input(port) for port, each in enumerate((self, *others))]
+        how.setdefault("name", "gather")
+        return Stream(self.sinks, Node(GatherSpec(len(inputs)), tuple(inputs), options_of(how)))
 
     def window(self, windows: Windows, *, allowed_lateness: float = 0.0) -> WindowedStream:
         """Windows over each key's records (over all of them where the stream is not keyed).

@@ -112,6 +112,13 @@ class IntervalJoinSpec(Spec):
     upper: float
 
 
+@dataclass(frozen=True)
+class GatherSpec(Spec):
+    """One record of each input, by key."""
+
+    streams: int
+
+
 @dataclass(frozen=True, eq=False)
 class Loop:
     """Ties a loop's head to its tail."""

@@ -32,6 +32,9 @@ class SinkFunction(Function, Generic[In]):
         for value in values:
             self.write(value)
 
+    def flush(self) -> None:
+        """A checkpoint is about to count on everything written so far: what is held back must be safe now."""
+
 
 class IdempotentSink(SinkFunction[In]):
     """Writing a record again changes nothing (it is put under a key of its own), so each counts once."""

@@ -229,6 +229,7 @@ class Sinking(Operator):
 
     def prepare(self, checkpoint: int) -> None:
         """First phase."""
+        self._sink.flush()
         if isinstance(self._sink, TwoPhaseSink):
             handle = self._sink.prepare()
             if handle is not None:

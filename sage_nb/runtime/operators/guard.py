@@ -122,6 +122,7 @@ class Guard:
         if self._on_error == "dead_letter":
             self._operator.bury(value, error, attempts, orphan=orphan)
             return LOST
+        self._operator.counters.degraded += 1
         return self._on_error(value, error)
 
 

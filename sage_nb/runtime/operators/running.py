@@ -26,7 +26,8 @@ class Counters(msgspec.Struct):
 
     Every record received is, sooner or later, passed (handled, folded into state or sent on), filtered, late or dead:
     `received = passed + filtered + late + dead + waiting`. `orphaned` counts what failed without having been received:
-    a timer, a window's result, a record that found no place on an edge.
+    a timer, a window's result, a record that found no place on an edge. `degraded` are those passed on as the fallback
+    of `on_error` has them.
     """
 
     received: int = 0
@@ -34,6 +35,7 @@ class Counters(msgspec.Struct):
     filtered: int = 0
     late: int = 0
     dead: int = 0
+    degraded: int = 0
     orphaned: int = 0
     retried: int = 0
     emitted: int = 0

@@ -16,10 +16,13 @@ FULL = 256  # records of a batch on an edge
 
 
 class Port(Protocol):
-    """The sending end of one channel."""
+    """The sending end of one channel, over whatever transport."""
 
-    def send(self, item: Item) -> None:
-        """Put an item behind the others; waits while the channel is full."""
+    def send(self, attempt: int, item: Item) -> float:
+        """Put an item behind the others; waits while the channel is full, and returns the seconds waited.
+
+        Raises FencedError where the reader knows that attempt to be over.
+        """
         ...
 
 
@@ -30,6 +33,8 @@ class Edge:
         self.operator, self.ports = operator, ports
         self.key = ""
         self.count = 0  # records sent
+        self.attempt = 0  # on whose behalf
+        self.blocked_s = 0.0  # seconds that full channels made it wait
         self._buffers: list[Batch | None] = [None] * len(ports)
 
     def receive(self, batch: Batch, port: int = 0) -> None:  # noqa: ARG002  a Receiver
@@ -52,7 +57,7 @@ class Edge:
         """To all ports, behind all records."""
         self.flush()
         for port in self.ports:
-            port.send(sign)
+            self.blocked_s += port.send(self.attempt, sign)
 
     def restore_count(self, count: int) -> None:
         """Forget what is held back, and how much was sent after a checkpoint."""
@@ -83,7 +88,7 @@ class Edge:
 
     def _send(self, to: int, batch: Batch) -> None:
         self.count += len(batch)
-        self.ports[to].send(batch)
+        self.blocked_s += self.ports[to].send(self.attempt, batch)
 
 
 class Straight(Edge):

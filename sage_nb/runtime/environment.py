@@ -20,6 +20,7 @@ from sage_nb.runtime.local import Threads
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import ExponentialDelay, NoRestart, Restart
+from sage_nb.runtime.wiring import Wiring
 from sage_nb.stream.api import How, Sinks, Stream, options_of
 from sage_nb.stream.graph import DEAD, MAX_PARALLELISM, Graph, Input, MapSpec, Node, SinkSpec, SourceSpec
 from sage_nb.stream.policy import DeadLetter, Options
@@ -112,7 +113,7 @@ class LocalEnvironment:
         every = self.checkpointing.every if self.checkpointing else None
         timeout = self.checkpointing.timeout if self.checkpointing else 600.0
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
-        threads = Threads(plan, coordinator, self._resources)
+        threads = Threads(Wiring(plan, coordinator, self.probe, self._resources))
         job = Job(plan, coordinator, threads.tasks, self._dead_letters(dead))
         threads.start()
         coordinator.start(threads.tasks, number)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sage_nb.stream.graph import (
     STRAIGHT,
     Graph,
     HeadSpec,
     Input,
+    Loop,
     Node,
     SourceSpec,
     TailSpec,
@@ -63,11 +65,26 @@ class Plan:
 
     def chain_of(self, node: Node) -> Chain:
         """The chain that holds an operator."""
-        return next(chain for chain in self.chains if any(each is node for _, each in chain.nodes))
+        return self._holding[node]
+
+    def head(self, loop: Loop) -> Chain:
+        """Where a loop begins."""
+        return self._end_of(loop, HeadSpec)
+
+    def tail(self, loop: Loop) -> Chain:
+        """Where a loop ends."""
+        return self._end_of(loop, TailSpec)
 
     def parallelism(self) -> dict[str, int]:
         """Subtasks of each operator, by uid."""
         return {uid: chain.parallelism for chain in self.chains for uid, _ in chain.nodes}
+
+    @cached_property
+    def _holding(self) -> dict[Node, Chain]:
+        return {node: chain for chain in self.chains for _, node in chain.nodes}
+
+    def _end_of(self, loop: Loop, kind: type[HeadSpec | TailSpec]) -> Chain:
+        return next(chain for chain in self.chains if isinstance(spec := chain.head.spec, kind) and spec.loop is loop)
 
 
 def subtasks(node: Node, parallelism: int) -> int:

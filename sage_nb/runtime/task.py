@@ -15,7 +15,7 @@ from sage_nb.runtime.operators.ends import NAP, Reading, Timing
 from sage_nb.runtime.operators.loop import AGAIN, Entering, Leaving
 from sage_nb.runtime.operators.running import Clock, Operator, Saved
 from sage_nb.runtime.probe import Probe
-from sage_nb.stream.batch import Barrier, Batch, End, Idle, Item, Lap, Sign, Watermark
+from sage_nb.stream.batch import Barrier, Batch, End, Idle, Lap, Sign, Watermark
 from sage_nb.stream.time import FOREVER
 
 LOG = logging.getLogger("sage_nb.runtime")
@@ -33,7 +33,7 @@ class Task:
         self.edges: list[Edge] = []
         self.inside = False  # of a loop
         self.attempt = 0
-        self.blocked_s = self.idle_s = 0.0
+        self.idle_s = 0.0
         self.since = time.monotonic()
         self._ports, self._link = ports, link
         self._mailbox: queue.SimpleQueue[Begin | Quit] = queue.SimpleQueue()
@@ -74,9 +74,10 @@ class Task:
                 self._try(command)
         self._abandon()
 
-    def send(self, gate: Gate, channel: int, item: Item) -> None:
-        """Put an item into another task's channel."""
-        self.blocked_s += gate.push(self.attempt, channel, item)
+    @property
+    def blocked_s(self) -> float:
+        """Seconds for which full channels have kept it from sending."""
+        return sum(edge.blocked_s for edge in self.edges)
 
     def _try(self, begin: Begin) -> None:
         self.attempt = begin.attempt
@@ -93,6 +94,8 @@ class Task:
 
     def _start(self, saved: Mapping[str, Saved]) -> None:
         self._reset()
+        for edge in self.edges:
+            edge.attempt = self.attempt
         for operator in self.operators:
             if operator not in self._open:
                 operator.open()

@@ -101,8 +101,15 @@ class Coordinator:
     # What tasks say (the Link of a task), from any thread.
 
     def part(self, attempt: int, task: Subtask, part: Part) -> None:
-        """Keep a task's part of a checkpoint."""
-        self._writers.submit(self._write, attempt, task, part)
+        """Keep a task's part of a checkpoint.
+
+        It is packed before this returns, in the task's own thread: what it holds is alive, and the next record changes
+        it. Only the writing is left to others.
+        """
+        taking = self._taking
+        kept = taking is not None and taking.store is not None and taking.number == part.checkpoint
+        data = part_bytes(part.snapshots) if kept else None
+        self._writers.submit(self._write, attempt, task, part, data)
 
     def ended(self, attempt: int, task: Subtask) -> None:
         """A task has sent its last record."""
@@ -138,13 +145,20 @@ class Coordinator:
     def _run(self) -> None:
         while not self.done.is_set():
             try:
-                event: Callable[[], None] = self._events.get(timeout=TICK)
+                event: Callable[[], None] = self._events.get(timeout=self._patience())
             except queue.Empty:
                 event = self._nothing
             self._guarded(event)
             self._guarded(self._look)
             for look in self.on_tick:
                 look()
+
+    def _patience(self) -> float:
+        """Seconds until something may be due by the clock."""
+        due = self._resume_at
+        if due is None and self.settings.every and self._taking is None and not self._closing:
+            due = self._next
+        return TICK if due is None else min(TICK, max(0.0, due - time.monotonic()))
 
     def _look(self) -> None:
         """What is due by the clock, or has waited for a checkpoint to end."""
@@ -230,15 +244,15 @@ class Coordinator:
             task.tell(self.attempt, Announce())
             task.tell(self.attempt, Trigger(self._taking.number))
 
-    def _write(self, attempt: int, task: Subtask, part: Part) -> None:
+    def _write(self, attempt: int, task: Subtask, part: Part, data: bytes | None) -> None:
         """In a writer's thread: the part on the disk, then word of it."""
         taking, name = self._taking, part_name(task.uid, task.subtask)
         try:
             file = PartFile(name, 0, 0)
-            if taking is not None and taking.store is not None and taking.number == part.checkpoint:
-                data = part_bytes(part.snapshots)
+            store = taking.store if taking is not None and taking.number == part.checkpoint else None
+            if data is not None and store is not None:
                 self.probe.at("before write", task.uid)
-                taking.store.write(part.checkpoint, name, data)
+                store.write(part.checkpoint, name, data)
                 self.probe.at("after write", task.uid)
                 file = PartFile(name, len(data), zlib.crc32(data))
             self.probe.at("before ack", task.uid)

@@ -14,7 +14,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from sage_nb.errors import SageError
 from sage_nb.notebook.cell import CellOptions, run_cell
 from sage_nb.notebook.display import RunView
-from sage_nb.retrieval.run import Run, Searchable
+from sage_nb.retrieval.run import Pipeline, Run
 
 WORDS = {
     "Collection": "sage_nb.retrieval.collection",
@@ -36,7 +36,7 @@ def vocabulary() -> dict[str, Any]:
 class SageMagics(Magics):
     """The `%%sage` cell and the `%sage` line."""
 
-    _stage: Searchable | None = None
+    _stage: Pipeline | None = None
     _failure: SageError | None = None
 
     @magic_arguments()

@@ -70,6 +70,8 @@ class Hit(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True):
     """A query and its ranking, best first; `notes` say what is missing from it and why.
 
+    `error` says which operator failed on the question, and how; empty where none did. Then there are no hits.
+
     >>> ranked = Result(Query("q", "x"), (Hit(Document("a", ""), 1, 2.0), Hit(Document("b", ""), 2, 1.0)))
     >>> [hit.document.id for hit in ranked.top(1)]
     ['a']
@@ -78,10 +80,11 @@ class Result(msgspec.Struct, frozen=True):
     query: Query
     hits: tuple[Hit, ...] = ()
     notes: tuple[str, ...] = ()
+    error: str = ""
 
     def top(self, k: int) -> Result:
         """The first `k` hits (all of them when fewer)."""
-        return Result(self.query, self.hits[:k], self.notes)
+        return Result(self.query, self.hits[:k], self.notes, self.error)
 
     def __iter__(self) -> Iterator[Hit]:
         """The hits, best first."""
@@ -94,7 +97,7 @@ class Result(msgspec.Struct, frozen=True):
     def _repr_html_(self) -> str:
         """The table a notebook shows: passage with the query's words marked, source, score by stage."""
         words = self.query.text.split()
-        caption = " · ".join([self.query.text, *self.notes])
+        caption = " · ".join(filter(None, [self.query.text, *self.notes, self.error]))
         rows: list[list[str | float | markup.Html]] = [
             [str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits
         ]

@@ -12,14 +12,15 @@ from sage_nb.models.encoder import Encoder
 from sage_nb.models.registry import Models
 from sage_nb.records.values import Result
 from sage_nb.retrieval.lexical import hits_of, short_of
+from sage_nb.retrieval.ranking import Retrieving, ranked
 from sage_nb.retrieval.resources import Collections
 from sage_nb.retrieval.source import Source, searchable
-from sage_nb.retrieval.stage import Retrieving, Stage, check_k, ranked
+from sage_nb.retrieval.stage import Operation, check_k
 from sage_nb.stream.function import Context, MapFunction
 
 
 @dataclass(frozen=True, repr=False)
-class Dense(Stage):
+class Dense(Operation):
     """The best `k` passages by cosine similarity of the collection's own encoder."""
 
     source: Source

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from typing_extensions import Unpack
+
 from sage_nb.retrieval.dense import Dense
 from sage_nb.retrieval.fusion import get_fusion
 from sage_nb.retrieval.lexical import Lexical
 from sage_nb.retrieval.source import Source
-from sage_nb.retrieval.stage import Cut, Fused, Retrieving, Stage, check_k, check_weights
-from sage_nb.stream.function import Chain
+from sage_nb.retrieval.stage import Cut, Fused, Stage, check_k, check_weights
+from sage_nb.stream.api import How, Stream
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +39,7 @@ class Hybrid(Stage):
         """The two retrievers."""
         return Lexical(self.source, self.k), Dense(self.source, self.k)
 
-    def function(self) -> Retrieving:
+    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
         """Both, fused and cut."""
-        return Chain(Fused(tuple(self.parts), self.fusion, self.weights).function(), Cut(self.k).function())
+        whole = Fused(tuple(self.parts), self.fusion, self.weights) >> Cut(self.k)
+        return whole.on_stream(stream, **how)

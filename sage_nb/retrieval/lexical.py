@@ -11,16 +11,17 @@ from sage_nb.index.bm25 import Weighting
 from sage_nb.index.reference import RankBm25
 from sage_nb.index.snapshot import Found, Snapshot
 from sage_nb.records.values import Hit, Result
+from sage_nb.retrieval.ranking import Retrieving, ranked
 from sage_nb.retrieval.resources import Collections
 from sage_nb.retrieval.source import Source, searchable
-from sage_nb.retrieval.stage import Retrieving, Stage, check_k, ranked
+from sage_nb.retrieval.stage import Operation, check_k
 from sage_nb.stream.function import Context, MapFunction
 
 ENGINES = ("sage", "rank_bm25")
 
 
 @dataclass(frozen=True, repr=False)
-class Lexical(Stage):
+class Lexical(Operation):
     """The best `k` passages by BM25. `engine="rank_bm25"` runs that library over the snapshot (small corpora)."""
 
     source: Source
@@ -63,8 +64,12 @@ class LexicalSearching(MapFunction[Result, Result]):
         self._weighting = Weighting(stage.variant, stage.k1, stage.b)
 
     def open(self, context: Context, /) -> None:
-        """Find the collection's folder; its snapshot is taken anew for each batch."""
+        """Find the collection's folder; its snapshot is taken anew for each batch.
+
+        Raises CollectionError where there is nothing in it.
+        """
         self._folder = context.get(Collections).folder(self.stage.source.path)
+        searchable(self._folder)
         self._reference: RankBm25 | None = None
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from sage_nb.index.text import indexed_text
 from sage_nb.models.registry import Models
 from sage_nb.records.values import Result
-from sage_nb.retrieval.stage import Kind, Retrieving, Stage, check_k, ranked
+from sage_nb.retrieval.ranking import Retrieving, ranked
+from sage_nb.retrieval.stage import Kind, Operation, Stage, check_k
 from sage_nb.stream.function import Context, MapFunction
 
 
 @dataclass(frozen=True, repr=False)
-class Rerank(Stage):
+class Rerank(Operation):
     """The best `k` of a ranking by a cross-encoder; `model` is a folder or a hub name, None the default."""
 
     k: int = 10

@@ -7,7 +7,7 @@ from threading import Lock
 
 from sage_nb.index.folder import IndexFolder
 from sage_nb.models.registry import Models
-from sage_nb.runtime.context import LocalContext
+from sage_nb.runtime.context import share
 
 
 class Collections:
@@ -25,4 +25,5 @@ class Collections:
 
 MODELS = Models()
 COLLECTIONS = Collections()
-CONTEXT = LocalContext({Models: MODELS, Collections: COLLECTIONS})
+share(MODELS)
+share(COLLECTIONS)

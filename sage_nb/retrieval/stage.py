@@ -7,24 +7,25 @@ work (a reranker with nothing to rerank) is refused when the expression is built
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, Literal, cast
 
+from typing_extensions import Unpack
+
 from sage_nb.errors import BadValueError
-from sage_nb.records.values import Hit, Query, Result, Step
-from sage_nb.retrieval.fusion import Key, Ranking, get_fusion
+from sage_nb.records.values import Query, Result
+from sage_nb.retrieval.fusion import get_fusion
 from sage_nb.retrieval.questions import as_queries, check_text
-from sage_nb.retrieval.resources import CONTEXT
+from sage_nb.retrieval.ranking import Answering, Cutting, Fusing, Retrieving, Scaling, failed, query_id, unfused
 from sage_nb.retrieval.run import Run
-from sage_nb.runtime.inline import run_inline
-from sage_nb.stream.function import Chain, Context, MapFunction
+from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.stream.api import How, Stream
 
 Kind = Literal["query", "ranking"]
-Retrieving = MapFunction[Result, Result]
 
-BATCH = 32  # questions a batch: enough for the models' batches to fill, few enough to see results come
+BATCH = (32, 0.005)  # questions an operator takes at once: enough for a model's batches to fill, few enough to see come
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,27 @@ class Stage(ABC):
         return None
 
     @abstractmethod
-    def function(self) -> Retrieving:
-        """The running half, made where it will run."""
+    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
+        """`Result`s with their questions in, `Result`s answered out; `stream.apply(pipeline)` calls it.
+
+        A question that an operator fails on goes on as a `Result` with that `error`, unless `on_error` says otherwise.
+        """
 
     def search(self, text: str) -> Result:
         """Ask one question.
 
-        Raises BadValueError for a question without text.
+        Raises BadValueError for a question without text, and what an operator raises.
         """
         question = Query("q", check_text(text, "the question"))
-        (answered,) = next(run_inline(self.function(), [Result(question)], CONTEXT, 1))
-        return answered
+        return Run.begun(self, [question], LocalEnvironment("search"), on_error="fail").results[0]
 
-    def run(self, questions: object) -> Run:
+    def run(self, questions: object, *, env: LocalEnvironment | None = None, **how: Unpack[How]) -> Run:
         """Ask many: strings, `Query`s, a DataFrame with a `query` column, or a path of queries.
 
-        The Run computes as it is iterated; `.results` waits for all of it.
+        The Run is under way when this returns, in `env` (its settings; its own streams are left alone); iterate it to
+        have results as they come, `.results` waits for all. `how`: parallelism, retry, timeout … of every operator.
         """
-        asked = [Result(query) for query in as_queries(questions)]
-        return Run(self, len(asked), run_inline(self.function(), asked, CONTEXT, BATCH))
+        return Run.begun(self, as_queries(questions), env or LocalEnvironment("run"), **how)
 
     def __rshift__(self, then: object) -> Stage:
         return reduce(_then, _chain(_stage(then, ">>")), self)
@@ -89,6 +92,25 @@ class Stage(ABC):
 
     def __mod__(self, k: int) -> Stage:
         return self >> Cut(k)
+
+
+@dataclass(frozen=True)
+class Operation(Stage):
+    """A stage that is one operator."""
+
+    @abstractmethod
+    def function(self) -> Retrieving:
+        """The running half, copied for each subtask and opened where it runs."""
+
+    @property
+    def label(self) -> str:
+        """The operator's name."""
+        return repr(self)
+
+    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
+        """The operator behind `stream`."""
+        options: Any = {"name": self.label, "batch": BATCH, "on_error": partial(failed, self.label), **how}
+        return stream.map(Answering(self.function()), **options)
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,13 +146,14 @@ class Then(Stage):
         """The last stage's, unless that only cuts."""
         return self.first.floor if isinstance(self.second, Cut) else self.second.floor
 
-    def function(self) -> Retrieving:
-        """Both, fused into one."""
-        return Chain(self.first.function(), self.second.function())
+    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
+        """One behind the other."""
+        inner = unnamed(how)
+        return self.second.on_stream(self.first.on_stream(stream, **inner), **inner)
 
 
 @dataclass(frozen=True)
-class Cut(Stage):
+class Cut(Operation):
     """The first `k` of each ranking."""
 
     k: int
@@ -143,20 +166,14 @@ class Cut(Stage):
         """A ranking to cut."""
         return "ranking"
 
+    @property
+    def label(self) -> str:
+        """As it is written."""
+        return f"% {self.k}"
+
     def function(self) -> Retrieving:
         """`Result.top` of each."""
         return Cutting(self.k)
-
-
-class Cutting(MapFunction[Result, Result]):
-    """The running half of `Cut`."""
-
-    def __init__(self, k: int) -> None:
-        self.k = k
-
-    def map(self, value: Result, /) -> Result:
-        """The first `k`."""
-        return value.top(self.k)
 
 
 @dataclass(frozen=True, repr=False)
@@ -178,21 +195,31 @@ class Weighted(Stage):
         """What the stage needs."""
         return self.stage.needs
 
-    def function(self) -> Retrieving:
+    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
         """The stage, then its scores scaled."""
-        return Chain(self.stage.function(), Scaling(self.weight))
+        inner = unnamed(how)
+        return Scale(self.weight).on_stream(self.stage.on_stream(stream, **inner), **inner)
 
 
-class Scaling(MapFunction[Result, Result]):
-    """The running half of `Weighted`."""
+@dataclass(frozen=True)
+class Scale(Operation):
+    """Every score times `weight`."""
 
-    def __init__(self, weight: float) -> None:
-        self.weight = weight
+    weight: float
 
-    def map(self, value: Result, /) -> Result:
-        """Every score times the weight."""
-        scaled = [(hit, hit.score * self.weight) for hit in value.hits]
-        return ranked(value, f"x{self.weight:g}", scaled)
+    @property
+    def needs(self) -> Kind:
+        """A ranking to scale."""
+        return "ranking"
+
+    @property
+    def label(self) -> str:
+        """As hits' steps name it."""
+        return f"x{self.weight:g}"
+
+    def function(self) -> Retrieving:
+        """A `Scaling`."""
+        return Scaling(self.weight)
 
 
 @dataclass(frozen=True, repr=False)
@@ -227,55 +254,15 @@ class Fused(Stage):
         """A ranking, if any part needs one."""
         return "ranking" if any(part.needs == "ranking" for part in self.parts) else "query"
 
-    def function(self) -> Retrieving:
-        """Every part on the same batch, then fused question by question."""
-        floors = tuple(part.floor for part in self.parts)
-        return Fusing([part.function() for part in self.parts], self.rule, self.weights, floors)
-
-
-class Fusing(MapFunction[Result, Result]):
-    """The running half of `Fused`."""
-
-    def __init__(
-        self,
-        parts: Sequence[Retrieving],
-        rule: str,
-        weights: Sequence[float],
-        floors: Sequence[float | None],
-    ) -> None:
-        self.parts, self.rule, self.weights, self.floors = parts, rule, weights, floors
-
-    def open(self, context: Context, /) -> None:
-        """Open every part."""
-        for part in self.parts:
-            part.open(context)
-
-    def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
-        """One fused ranking for each question."""
-        answers = [part.map_batch(batch) for part in self.parts]
-        return [self._fused(same) for same in zip(*answers, strict=True)]
-
-    def close(self) -> None:
-        """Close every part."""
-        for part in self.parts:
-            part.close()
-
-    def _fused(self, results: Sequence[Result]) -> Result:
-        rankings = [_ranking(result, floor) for result, floor in zip(results, self.floors, strict=True)]
-        totals = get_fusion(self.rule)(rankings, self.weights)
-        hits = _united(results)
-        notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
-        return ranked(Result(results[0].query, (), notes), self.rule, [(hits[key], s) for key, s in totals.items()])
-
-
-def ranked(result: Result, stage: str, scored: Sequence[tuple[Hit, float]]) -> Result:
-    """`result` with these hits by score, each with `stage`'s word added to its steps; equal scores by id."""
-    order = sorted(scored, key=lambda pair: (-pair[1], pair[0].document.id, pair[0].collection))
-    hits = (
-        Hit(hit.document, rank, score, (*hit.steps, Step(stage, rank, score)), hit.collection)
-        for rank, (hit, score) in enumerate(order, start=1)
-    )
-    return Result(result.query, tuple(hits), result.notes)
+    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
+        """A branch for each part, gathered question by question, then fused."""
+        inner: Any = unnamed(how)
+        first, *others = [part.on_stream(stream, **inner) for part in self.parts]
+        where: Any = {name: inner[name] for name in ("parallelism", "resources") if name in inner}
+        gathered = first.gather(*others, on=query_id, **where)
+        fusing = Fusing(tuple(map(repr, self.parts)), self.rule, self.weights, tuple(p.floor for p in self.parts))
+        options: Any = {"name": self.rule, "on_error": partial(unfused, self.rule), **inner}
+        return gathered.map(fusing, **options)
 
 
 def check_k(k: object, where: str) -> None:
@@ -292,6 +279,11 @@ def check_weights(weights: Sequence[float], parts: int) -> tuple[float, ...]:
     if min(given) < 0 or sum(given) == 0:
         raise BadValueError(f"weights must be 0 or more and not all 0, got {given}")
     return given
+
+
+def unnamed(how: Mapping[str, Any]) -> How:
+    """Options for each operator of several: all but the name and uid of one."""
+    return cast(How, {name: value for name, value in how.items() if name not in ("name", "uid")})
 
 
 def fuse(*parts: Stage, by: str = "rrf", weights: Sequence[float] = ()) -> Stage:
@@ -339,22 +331,3 @@ def _inner(stage: Stage) -> str:
     """`stage` printed so that it can stand inside an expression."""
     text = repr(stage)
     return f"({text})" if isinstance(stage, (Fused, Then, Weighted)) and not text.startswith("fuse(") else text
-
-
-def _ranking(result: Result, floor: float | None) -> Ranking:
-    return Ranking(tuple(map(_key, result.hits)), tuple(hit.score for hit in result.hits), floor)
-
-
-def _united(results: Sequence[Result]) -> dict[Key, Hit]:
-    """Each document once, with the steps of every ranking that holds it."""
-    hits: dict[Key, Hit] = {}
-    for result in results:
-        for hit in result.hits:
-            held = hits.get(_key(hit))
-            steps = (*held.steps, *hit.steps) if held else hit.steps
-            hits[_key(hit)] = Hit(hit.document, hit.rank, hit.score, steps, hit.collection)
-    return hits
-
-
-def _key(hit: Hit) -> Key:
-    return hit.collection, hit.document.id

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
 from sage_nb.errors import BadValueError
 from sage_nb.records.load import load
@@ -64,7 +65,13 @@ class LocalEnvironment:
         self.restart: Restart = restart or (ExponentialDelay() if self.checkpointing else NoRestart())
         self._resources = dict(resources or {})
         self.probe = Probe()
-        self._sinks = Sinks()
+        self.ends = Sinks()
+
+    def anew(self) -> Self:
+        """An environment of the same settings, with no streams yet."""
+        other = copy(self)
+        other.ends = Sinks()
+        return other
 
     def from_source(
         self, source: SourceFunction[Any], *, watermark: WatermarkStrategy | None = None, **how: Unpack[How]
@@ -72,7 +79,7 @@ class LocalEnvironment:
         """The records of a source; with a watermark strategy they have event time."""
         if not isinstance(source, SourceFunction):
             raise BadValueError(f"from_source() takes a SourceFunction, got {source!r:.60}; try from_collection()")
-        return Stream(self._sinks, Node(SourceSpec(source, watermark), (), options_of(how)))
+        return Stream(self.ends, Node(SourceSpec(source, watermark), (), options_of(how)))
 
     def from_collection(
         self,
@@ -131,7 +138,7 @@ class LocalEnvironment:
 
     def _graph(self, dead: list[DeadLetter]) -> Graph:
         """The graph with the sink for dead letters that no one else reads."""
-        graph = Graph.of(self.name, self._sinks.nodes, self.max_parallelism)
+        graph = Graph.of(self.name, self.ends.nodes, self.max_parallelism)
         read = {each.node for _, node in graph.nodes for each in node.inputs if each.output == DEAD}
         left = [node for _, node in graph.nodes if node.options.on_error == "dead_letter" and node not in read]
         if not left:
@@ -145,7 +152,7 @@ class LocalEnvironment:
         )
         options = replace(legible.options, name="dead-letters-sink", uid="dead-letters-sink")
         last = Node(SinkSpec(sink), (Input(legible),), options)
-        return Graph.of(self.name, [*self._sinks.nodes, last], self.max_parallelism)
+        return Graph.of(self.name, [*self.ends.nodes, last], self.max_parallelism)
 
     def _dead_letters(self, dead: list[DeadLetter]) -> Callable[[], list[DeadLetter]]:
         if self.checkpointing is None:

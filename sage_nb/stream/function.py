@@ -213,27 +213,3 @@ class AggregateFunction(Generic[In, Acc, Out]):
     def merge(self, one: Acc, other: Acc, /) -> Acc:
         """Both accumulators as one."""
         raise NotImplementedError
-
-
-class Chain(MapFunction[In, In]):
-    """Functions in a row, fused: no queue between them."""
-
-    def __init__(self, *links: MapFunction[In, In]) -> None:
-        self.links = links
-
-    def open(self, context: Context, /) -> None:
-        """Open every link, first to last."""
-        for link in self.links:
-            link.open(context)
-
-    def map_batch(self, batch: Sequence[In], /) -> list[In]:
-        """Each link's output is the next one's input."""
-        values = list(batch)
-        for link in self.links:
-            values = link.map_batch(values)
-        return values
-
-    def close(self) -> None:
-        """Close every link, last to first."""
-        for link in reversed(self.links):
-            link.close()

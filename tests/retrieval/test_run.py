@@ -1,0 +1,166 @@
+"""Runs: results come while the job goes on, in the order of their questions, and none is lost."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import pytest
+
+import sage_nb as sage
+from sage_nb.errors import SageError, UnknownNameError
+from sage_nb.records.values import Document, Hit, Result
+from sage_nb.retrieval.ranking import ranked
+from sage_nb.retrieval.stage import Operation
+from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.stream.function import MapFunction
+from sage_nb.stream.policy import Retry
+from sage_nb.stream.sink import CollectSink
+
+GATES: dict[str, threading.Event] = {}
+
+
+class Echoing(MapFunction):
+    """Finds the question's own words; fails on the word of its stage, waits at a gate for "wait"."""
+
+    def __init__(self, stage):
+        self.stage = stage
+
+    def map(self, value):
+        words = value.query.text.split()
+        if self.stage.bad in words:
+            raise RuntimeError(f"no {self.stage.bad}")
+        if "wait" in words:
+            GATES["wait"].wait(10)
+        return ranked(value, "echo", [(Hit(Document(word, word), 0, 0.0), float(len(word))) for word in words])
+
+
+@dataclass(frozen=True)
+class Echo(Operation):
+    bad: str = "bad"
+
+    def function(self):
+        return Echoing(self)
+
+
+def ids(result):
+    return [hit.document.id for hit in result.hits]
+
+
+QUESTIONS = [f"word{n} of many" for n in range(100)]
+
+
+@pytest.fixture
+def gate():
+    GATES["wait"] = threading.Event()
+    yield GATES["wait"]
+    GATES["wait"].set()
+
+
+def test_results_are_had_before_the_run_has_ended(gate):
+    run = Echo().run([*QUESTIONS, "wait here"])
+    results = iter(run)
+    assert ids(next(results)) == ["word0", "many", "of"]
+    assert run.job.status == "running"
+    assert len(run) == 101
+    gate.set()
+    assert len(run.results) == 101
+    assert "101 of 101 questions" in repr(run)
+
+
+@pytest.mark.parametrize("parallelism", [2, 3])
+def test_parallelism_changes_neither_results_nor_their_order(parallelism):
+    pipe = (Echo() + 2 * Echo("x")) % 2 >> Echo("y")
+    assert pipe.run(QUESTIONS, parallelism=parallelism).results == pipe.run(QUESTIONS).results
+
+
+def test_a_question_that_fails_says_so_and_the_others_are_answered():
+    run = Echo().run(["good", "a bad one", "fine"])
+    assert [ids(result) for result in run.results] == [["good"], [], ["fine"]]
+    (failed,) = run.failed
+    assert failed.error == "Echo(bad='bad') failed: RuntimeError: no bad"
+    assert "1 failed (the first: Echo(bad='bad') failed: RuntimeError: no bad)" in repr(run)
+    assert "no bad" in failed._repr_html_()
+    assert run.job.metrics().total("Echo(bad='bad')", "degraded") == 1
+
+
+def test_a_part_that_fails_fails_the_fusion_of_that_question_only():
+    run = (Echo() + Echo("evil")).run(["good", "bad", "evil", "bad and evil"])
+    assert [bool(result.error) for result in run.results] == [False, True, True, True]
+    assert run.results[3].error == (
+        "Echo(bad='bad') failed: RuntimeError: no bad; Echo(bad='evil') failed: RuntimeError: no evil"
+    )
+    later = (Echo() >> Echo("never")).run(["bad"]).results[0]
+    assert later.error.startswith("Echo(bad='bad') failed")
+    assert later.hits == ()
+
+
+def test_a_search_that_fails_raises_what_went_wrong():
+    with pytest.raises(SageError, match=r"operator .Echo.* failed on .*bad.*: RuntimeError: no bad"):
+        Echo().search("bad")
+
+
+def test_an_operator_may_be_tried_again():
+    failures = iter([True, True, False])
+
+    class Flaky(MapFunction):
+        def map(self, value):
+            if next(failures):
+                raise OSError("busy")
+            return value
+
+    @dataclass(frozen=True)
+    class Unsteady(Operation):
+        def function(self):
+            return Flaky()
+
+    (result,) = Unsteady().run(["x"], retry=Retry(3, backoff=0.001)).results
+    assert result.error == ""
+
+
+def test_what_fails_for_every_question_fails_the_run(tmp_path):
+    empty = sage.Collection(tmp_path / "void", encoder=None)
+    with pytest.raises(SageError, match="the collection 'void' is empty; add documents to it with .add"):
+        _ = empty.lexical(3).run(["x", "y"]).results
+
+
+def test_a_run_uses_an_environments_settings_and_leaves_its_streams_alone(tmp_path):
+    env = LocalEnvironment("mine", parallelism=2, checkpoint=str(tmp_path))
+    rows: list = []
+    env.from_collection([1, 2]).sink(CollectSink(rows))
+    run = Echo().run(QUESTIONS, env=env)
+    assert len(run.results) == 100
+    assert {task.subtask for task in run.job.metrics().tasks} == {0, 1}
+    assert rows == []
+    env.submit(fresh=True).wait(10)
+    assert rows == [1, 2]
+
+
+def test_a_pipeline_stands_in_a_stream():
+    env = LocalEnvironment("stream")
+    rows: list[Result] = []
+    asked = env.from_collection(["one", "bad", "three"]).map(lambda text: Result(sage.Query(text, text)))
+    asked.apply(Echo() % 1, parallelism=2).filter(lambda result: not result.error).sink(CollectSink(rows))
+    job = env.submit()
+    assert job.wait(10) == "finished"
+    assert sorted(hit.document.id for result in rows for hit in result) == ["one", "three"]
+    assert job.unbalanced() == []
+
+
+def test_a_run_goes_to_tables_and_files(tmp_path):
+    run = Echo().run(["of many"])
+    frame = run.to_pandas()
+    assert frame.columns.tolist() == ["qid", "query", "docno", "rank", "score", "title", "source", "text"]
+    assert frame.iloc[0].tolist()[:5] == ["q1", "of many", "many", 1, 4.0]
+    assert sage.read_run(run.to_trec(tmp_path / "run.txt"))["q1"] == [("many", 4.0), ("of", 2.0)]
+    assert ids(run["q1"]) == ["many", "of"]
+    with pytest.raises(UnknownNameError, match="unknown question 'q99'"):
+        run["q99"]
+
+
+def test_a_run_that_was_cancelled_says_what_it_lacks(gate):
+    run = Echo().run(["good", "wait here"])
+    assert ids(next(iter(run))) == ["good"]
+    run.job.cancel()
+    with pytest.raises(SageError, match="the run was cancelled before it came to question 'q2'; run it again"):
+        _ = run.results

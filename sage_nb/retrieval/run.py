@@ -109,11 +109,13 @@ class Run:
 
     @property
     def results(self) -> list[Result]:
-        """All results, as soon as they are there.
+        """All results, once the run has ended.
 
         Raises what made the run fail. The stop button ends the run.
         """
-        return list(self)
+        answered = list(self)
+        self.job.wait()
+        return answered
 
     @property
     def failed(self) -> list[Result]:

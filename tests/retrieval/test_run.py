@@ -58,7 +58,7 @@ def gate():
 
 
 def test_results_are_had_before_the_run_has_ended(gate):
-    run = Echo().run([*QUESTIONS, "wait here"])
+    run = Echo().run([*QUESTIONS, "wait here"], batch=1)
     results = iter(run)
     assert ids(next(results)) == ["word0", "many", "of"]
     assert run.job.status == "running"
@@ -159,7 +159,7 @@ def test_a_run_goes_to_tables_and_files(tmp_path):
 
 
 def test_a_run_that_was_cancelled_says_what_it_lacks(gate):
-    run = Echo().run(["good", "wait here"])
+    run = Echo().run(["good", "wait here"], batch=1)
     assert ids(next(iter(run))) == ["good"]
     run.job.cancel()
     with pytest.raises(SageError, match="the run was cancelled before it came to question 'q2'; run it again"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -83,11 +83,15 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Restored:
-    """A checkpoint read: its number, each operator's state, and what was said on the way."""
+    """A checkpoint read: its number, the tasks' parts, and what was said on the way."""
 
     checkpoint: int
-    saved: dict[str, Saved]
+    parts: tuple[bytes, ...]
     warnings: tuple[str, ...] = ()
+
+    def saved(self) -> dict[str, Saved]:
+        """Each operator's state, made anew: an attempt may change what it is given."""
+        return _gathered(self.parts)
 
 
 @dataclass
@@ -112,8 +116,8 @@ class MemoryStore:
     def latest(self, graph: Graph, *, lenient: bool) -> Restored | None:  # noqa: ARG002
         """What was committed last."""
         with self._lock:
-            parts = None if self._last is None else list(self._parts[self._last].values())
-        return None if parts is None or self._last is None else Restored(self._last, _gathered(parts))
+            parts = None if self._last is None else tuple(self._parts[self._last].values())
+        return None if parts is None or self._last is None else Restored(self._last, parts)
 
 
 class FolderStore:
@@ -151,7 +155,7 @@ class FolderStore:
                 continue
             _check(manifest, graph, self._folder.url, lenient=lenient)
             warnings = tuple(f"{each}; went back to checkpoint {number}" for each in damaged)
-            return Restored(number, _gathered(parts), warnings)
+            return Restored(number, parts, warnings)
         if damaged:
             raise CheckpointError(f"{damaged[0]}, and no older one is whole; restore its files or use fresh=True")
         return None
@@ -165,7 +169,7 @@ class FolderStore:
         for number in self._numbers():
             self._folder.remove(_name(number))
 
-    def _read(self, number: int) -> tuple[Manifest, list[bytes]]:
+    def _read(self, number: int) -> tuple[Manifest, tuple[bytes, ...]]:
         folder = self._at(number)
         raw = folder.get(MANIFEST)
         version = msgspec.json.decode(raw)
@@ -174,7 +178,7 @@ class FolderStore:
                 f"checkpoint {number} in {self._folder.url!r} was written by a newer sage_nb; upgrade sage-nb"
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
-        return manifest, [_whole(folder.get(file.name), file) for file in manifest.files]
+        return manifest, tuple(_whole(folder.get(file.name), file) for file in manifest.files)
 
     def _numbers(self) -> list[int]:
         names = (name.removeprefix("chk-") for name in self._folder.names() if name.startswith("chk-"))
@@ -209,7 +213,7 @@ def _packed(uid: str, snapshot: Mapping[str, Any]) -> bytes:
         raise BadValueError(f"operator {uid!r} cannot be checkpointed: {error}") from error
 
 
-def _gathered(parts: list[bytes]) -> dict[str, Saved]:
+def _gathered(parts: Iterable[bytes]) -> dict[str, Saved]:
     operators: dict[str, dict[int, Any]] = {}
     for data in parts:
         for uid, packed in unpack(data).items():

@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,7 +18,6 @@ from sage_nb.errors import SageError
 from sage_nb.runtime.checkpoint import FORMAT, FolderStore, Manifest, PartFile, Restored, Store, part_bytes, part_name
 from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Part, Subtask, Trigger
 from sage_nb.runtime.operators.guard import OperatorError
-from sage_nb.runtime.operators.running import Saved
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import Restart
@@ -83,10 +82,11 @@ class Coordinator:
         self._failures: list[float] = []
         self._ended: set[Subtask] = set()
         self._closed: set[Subtask] = set()
+        self._committing: set[Subtask] = set()  # tasks that have yet to hear of the checkpoint a pause waits for
         self._taking: Taking | None = None
         self._resume_at: float | None = None
         self._pausing = False
-        self._closing = False  # the last checkpoint is committed
+        self._ending: Status | None = None  # how it will end: its last checkpoint is committed
         self._next = time.monotonic() + (settings.every or 0.0)
         self._wanted: deque[tuple[Store, Future[int]]] = deque()  # savepoints asked for
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="sage-checkpoint")
@@ -107,9 +107,9 @@ class Coordinator:
         it. Only the writing is left to others.
         """
         taking = self._taking
-        kept = taking is not None and taking.store is not None and taking.number == part.checkpoint
-        data = part_bytes(part.snapshots) if kept else None
-        self._writers.submit(self._write, attempt, task, part, data)
+        if taking is not None and taking.number == part.checkpoint:
+            data = None if taking.store is None else part_bytes(part.snapshots)
+            self._writers.submit(self._write, attempt, task, part, data)
 
     def ended(self, attempt: int, task: Subtask) -> None:
         """A task has sent its last record."""
@@ -118,6 +118,10 @@ class Coordinator:
     def closed(self, attempt: int, task: Subtask) -> None:
         """A task has closed what it opened."""
         self._post(attempt, lambda: self._note_closed(task))
+
+    def committed(self, attempt: int, task: Subtask) -> None:
+        """A task has done its part of a commit."""
+        self._post(attempt, lambda: self._note_committed(task))
 
     def failed(self, attempt: int, task: Subtask, error: Exception) -> None:
         """A task failed."""
@@ -136,7 +140,10 @@ class Coordinator:
     def savepoint(self, store: Store) -> Future[int]:
         """Take a checkpoint into a store of its own; gives its number."""
         promise: Future[int] = Future()
-        self._events.put(lambda: self._wanted.append((store, promise)))
+        self._wanted.append((store, promise))
+        self._events.put(self._nothing)
+        if self.done.is_set():
+            self._refuse_savepoints()
         return promise
 
     def _post(self, attempt: int, event: Callable[[], None]) -> None:
@@ -151,12 +158,12 @@ class Coordinator:
             self._guarded(event)
             self._guarded(self._look)
             for look in self.on_tick:
-                look()
+                self._watched(look)
 
     def _patience(self) -> float:
         """Seconds until something may be due by the clock."""
         due = self._resume_at
-        if due is None and self.settings.every and self._taking is None and not self._closing:
+        if due is None and self.settings.every and self._taking is None and self._ending is None:
             due = self._next
         return TICK if due is None else min(TICK, max(0.0, due - time.monotonic()))
 
@@ -167,8 +174,8 @@ class Coordinator:
             self._begin()
         if self._taking is not None:
             if now - self._taking.begun > self.settings.timeout:
-                self._give_up_taking(f"took longer than {self.settings.timeout:g} s")
-        elif self.status == "running" and not self._closing:
+                self._give_up(self._taking.number, f"it took longer than {self.settings.timeout:g} s")
+        elif self.status == "running" and self._ending is None:
             self._take_next(now)
 
     def _take_next(self, now: float) -> None:
@@ -193,10 +200,17 @@ class Coordinator:
         except Exception as error:  # noqa: BLE001  it is handed on
             self._fail(error, "the coordinator")
 
+    def _watched(self, look: Callable[[], None]) -> None:
+        """Who only looks on does no harm."""
+        try:
+            look()
+        except Exception:
+            LOG.warning("a look at the job %r failed", self.plan.graph.name, exc_info=True)
+
     def _begin(self) -> None:
         self._resume_at = None
         restored = self._latest()
-        saved: Mapping[str, Saved] = restored.saved if restored else {}
+        saved = restored.saved() if restored else {}
         if self.attempt == 0:
             self._fence()
         self.status = "running"
@@ -216,16 +230,16 @@ class Coordinator:
         self.attempt += 1
         self._ended.clear()
         self._closed.clear()
-        self._closing = False
+        self._ending = None
         for task in self._tasks:
             task.fence(self.attempt)
 
     def _fail(self, error: Exception, who: str) -> None:
         now = time.monotonic()
         self._failures.append(now)
-        self._give_up_taking(f"{who} failed")
-        delay = None if _hopeless(error) else self.settings.restart.delay(self._failures)
-        if delay is None or self.store is None:
+        self._drop_taking(f"{who} failed")
+        delay = None if self.store is None or _hopeless(error) else self._delay()
+        if delay is None:
             self.error = error
             self._finish("failed")
             return
@@ -234,6 +248,13 @@ class Coordinator:
         self.restarts += 1
         self._fence()
         self._resume_at = now + delay
+
+    def _delay(self) -> float | None:
+        try:
+            return self.settings.restart.delay(self._failures)
+        except Exception:
+            LOG.warning("the restart strategy %r failed; giving up", self.settings.restart, exc_info=True)
+            return None
 
     def _take(
         self, store: Store | None, *, final: bool = False, notify: bool = True, promise: Future[int] | None = None
@@ -259,8 +280,8 @@ class Coordinator:
             self._post(attempt, lambda: self._note_part(task, part, file))
             self.probe.at("after ack", task.uid)
         except OSError as error:
-            reason = f"could not be written: {error}"
-            self._post(attempt, lambda: self._give_up_taking(reason))
+            reason = f"it could not be written: {error}"
+            self._post(attempt, lambda: self._give_up(part.checkpoint, reason))
         except Exception as error:  # noqa: BLE001  it is handed on
             self.failed(attempt, task, error)
 
@@ -280,23 +301,25 @@ class Coordinator:
             try:
                 taking.store.commit(self._manifest(taking))
             except OSError as error:
-                self._give_up_taking(f"could not be committed: {error}")
+                self._give_up(taking.number, f"it could not be committed: {error}")
                 return
         self._taking = None
         size = sum(file.bytes for file in taking.files)
         self.taken.append(Taken(taking.number, time.monotonic() - taking.begun, size, taking.aligned_s))
-        self.probe.at("after manifest", "coordinator")
         if taking.promise is not None:
             taking.promise.set_result(taking.number)
+            self._next = 0.0  # what sinks prepared for a savepoint is the job's own with its next checkpoint
+        self.probe.at("after manifest", "coordinator")
         if taking.notify:
-            for task in self._tasks:
-                task.tell(self.attempt, Committed(taking.number))
+            self._ending = "finished" if taking.final else "paused" if self._pausing else None
+            self._committing = set(self._tasks)
+            self._command(Committed(taking.number))
         if taking.final:
-            self._closing = True
-            for task in self._tasks:
-                task.tell(self.attempt, Close())
-        elif self._pausing and taking.notify:
-            self._finish("paused")
+            self._command(Close())
+
+    def _command(self, command: Committed | Close) -> None:
+        for task in self._tasks:
+            task.tell(self.attempt, command)
 
     def _manifest(self, taking: Taking) -> Manifest:
         graph = self.plan.graph
@@ -305,15 +328,24 @@ class Coordinator:
             FORMAT, graph.name, taking.number, graph.max_parallelism, graph.shape(), self.plan.parallelism(), files
         )
 
-    def _give_up_taking(self, reason: str) -> None:
+    def _drop_taking(self, reason: str) -> Taking | None:
+        """Forget the checkpoint under way, if there is one, and say so."""
         taking, self._taking = self._taking, None
-        if taking is None:
+        if taking is not None:
+            self.warnings.append(f"checkpoint {taking.number} was given up: {reason}")
+            if taking.promise is not None:
+                taking.promise.set_exception(SageError(f"the savepoint was given up: {reason}; ask again"))
+        return taking
+
+    def _give_up(self, number: int, reason: str) -> None:
+        """Go on without that checkpoint; but there is no end without a last one."""
+        if self._taking is None or self._taking.number != number:
             return
-        self.warnings.append(f"checkpoint {taking.number} was given up: it {reason}")
-        if taking.promise is not None:
-            taking.promise.set_exception(SageError(f"the savepoint was given up: it {reason}; ask again"))
-        if taking.final and not reason.endswith("failed"):
-            self.error = SageError(f"the last checkpoint {reason}; make room or mend the folder, and submit again")
+        taking = self._drop_taking(reason)
+        if taking is not None and taking.final:
+            self.error = SageError(
+                f"the last checkpoint was given up: {reason}; make room or mend the folder, and submit again"
+            )
             self._finish("failed")
 
     def _note_end(self, task: Subtask) -> None:
@@ -324,27 +356,39 @@ class Coordinator:
         if len(self._closed) == len(self._tasks):
             self._finish("finished")
 
+    def _note_committed(self, task: Subtask) -> None:
+        self._committing.discard(task)
+        if self._ending == "paused" and not self._committing:
+            self._finish("paused")
+
     def _pause(self) -> None:
         if self.store is None or not isinstance(self.store, FolderStore):
             self._finish("cancelled")
             return
         self._pausing = True
+        if self.status == "restarting":  # there is nothing since the last checkpoint to keep
+            self._finish("paused")
 
     def _finish(self, status: Status) -> None:
         if self.done.is_set():
             return
         self.status = status
         if status != "finished":
-            self._give_up_taking(f"was interrupted: the job is {status}")
-            self.status = status
+            self._drop_taking(f"the job is {status}")
             self._fence()
-        for _, promise in self._wanted:
-            promise.set_exception(SageError(f"no savepoint was taken: the job is {status}"))
         for task in self._tasks:
             task.quit()
-        self._writers.shutdown(wait=False)
+        self._writers.shutdown(cancel_futures=True)  # nothing of ours is written once another may begin here
         self.done_at = time.monotonic()
         self.done.set()
+        self._refuse_savepoints()
+
+    def _refuse_savepoints(self) -> None:
+        while self._wanted:
+            _, promise = self._wanted.popleft()
+            promise.set_exception(
+                SageError(f"no savepoint was taken: the job is {self.status}; take one while it runs")
+            )
 
 
 def _hopeless(error: Exception) -> bool:

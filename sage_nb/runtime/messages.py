@@ -93,6 +93,10 @@ class Link(Protocol):
         """It has closed what it opened."""
         ...
 
+    def committed(self, attempt: int, task: Subtask) -> None:
+        """It has done what a commit asks of it."""
+        ...
+
     def failed(self, attempt: int, task: Subtask, error: Exception) -> None:
         """It failed, and waits to begin again."""
         ...

@@ -59,6 +59,12 @@ class FailureRate:
     interval: float = 60.0
     seconds: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.failures < 1 or self.interval <= 0 or self.seconds < 0:
+            raise BadValueError(
+                f"FailureRate needs 1 failure or more, an interval above 0 and 0 seconds or more, got {self}"
+            )
+
     def delay(self, failures: Sequence[float]) -> float | None:
         """While the rate holds."""
         recent = [at for at in failures if failures[-1] - at < self.interval]
@@ -79,6 +85,13 @@ class ExponentialDelay:
     jitter: float = 0.1
     calm: float = 3600.0
 
+    def __post_init__(self) -> None:
+        if not (0 < self.initial <= self.longest and self.factor >= 1 and self.jitter >= 0 and self.calm > 0):
+            raise BadValueError(
+                f"ExponentialDelay needs initial above 0 and up to longest, a factor of 1 or more, "
+                f"jitter of 0 or more and calm above 0, got {self}"
+            )
+
     def delay(self, failures: Sequence[float]) -> float | None:
         """Longer with each failure since the last calm spell."""
         run = 1
@@ -86,5 +99,7 @@ class ExponentialDelay:
             if later - earlier >= self.calm:
                 break
             run += 1
-        wait = min(self.longest, self.initial * self.factor ** (run - 1))
-        return wait * (1 + self.jitter * random.random())
+        wait = self.initial
+        while run > 1 and wait < self.longest:
+            run, wait = run - 1, wait * self.factor
+        return min(wait, self.longest) * (1 + self.jitter * random.random())

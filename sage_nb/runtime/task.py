@@ -88,9 +88,8 @@ class Task:
         except FencedError:
             pass
         except Exception as error:  # noqa: BLE001  whatever it is, the coordinator decides
-            if self.attempt == self.gate.attempt:
-                self._abandon()
-                self._link.failed(self.attempt, self, error)
+            self._abandon()
+            self._link.failed(self.attempt, self, error)
 
     def _start(self, saved: Mapping[str, Saved]) -> None:
         self._reset()
@@ -116,6 +115,7 @@ class Task:
         self._laps: dict[int, Lap] = {}
         self._aligning: tuple[int, float] | None = None
         self._base: dict[str, dict[str, Any]] = {}
+        self._logged = 0  # the checkpoint for which a loop's head writes down what comes round
         self._over = False
         self._napping = False
         self._dozing = False  # idle, and readers know
@@ -194,6 +194,7 @@ class Task:
         elif isinstance(command, Committed):
             for operator in self.operators:
                 operator.committed(command.checkpoint)
+            self._link.committed(self.attempt, self)
         elif isinstance(command, Close):
             self._close()
             return False
@@ -294,11 +295,17 @@ class Task:
         if self._head is None:
             self._link.part(self.attempt, self, Part(checkpoint, self._base, aligned_s))
         else:
-            self._head.logging = True
+            self._head.begin_log()
+            self._logged = checkpoint
             self._home.clear()
 
     def _come_home(self, channel: int, checkpoint: int) -> None:
-        """The barrier is round the loop: what came before it on each channel was in the loop at the checkpoint."""
+        """The barrier is round the loop: what came before it on each channel was in the loop at the checkpoint.
+
+        One of an earlier checkpoint, which was given up, says nothing.
+        """
+        if checkpoint != self._logged:
+            return
         self._home.add(channel)
         if self._home == self.gate.feedback and self._head is not None:
             self._home.clear()

@@ -8,7 +8,7 @@ from collections import Counter
 
 from sage_nb.runtime.probe import Probe
 from sage_nb.stream.function import KeyedProcessFunction
-from sage_nb.stream.source import SourceFunction
+from sage_nb.stream.source import IDLE, SourceFunction
 from sage_nb.stream.state import ValueState
 from sage_nb.stream.time import monotonous
 from sage_nb.stream.window import Count, session, tumbling
@@ -69,6 +69,25 @@ class Paced(SourceFunction):
             yield item
 
 
+class Halting(SourceFunction):
+    """Lists of records, one a split; before its `at`-th record each split idles until `go` is set."""
+
+    def __init__(self, *splits, at):
+        self.data, self.at, self.go = splits, at, threading.Event()
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def splits(self):
+        return [str(at) for at in range(len(self.data))]
+
+    def read(self, split, start):
+        for at, item in enumerate(self.data[int(split)][start:], start=start):
+            while at >= self.at and not self.go.is_set():
+                yield IDLE
+            yield item
+
+
 class Running(KeyedProcessFunction):
     """Numbers the records of each key."""
 
@@ -95,6 +114,15 @@ def finished(env, timeout: float = 10.0, **submit):
         raise
     assert job.unbalanced() == []
     return job
+
+
+def until(condition, seconds: float = 20.0):
+    """Wait for a condition to hold; gives what it gave."""
+    end = time.monotonic() + seconds
+    while not (held := condition()):
+        assert time.monotonic() < end, f"still waiting after {seconds:g} s"
+        time.sleep(0.002)
+    return held
 
 
 def multiset(values) -> Counter:

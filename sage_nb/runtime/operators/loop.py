@@ -39,6 +39,10 @@ class Entering(Operator):
         rounds = batch.rounds if port == FEEDBACK else [0] * len(batch)
         self.emit(Batch(batch.values, batch.times, None, rounds))
 
+    def begin_log(self) -> None:
+        """A checkpoint's barrier goes into the loop."""
+        self._log, self.logging = [], True
+
     def note(self, batch: Batch) -> None:
         """Write down a batch that came round before the barrier did."""
         if self.logging:

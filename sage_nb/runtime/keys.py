@@ -9,11 +9,12 @@ from sage_nb.errors import BadValueError
 from sage_nb.stream.fingerprint import canonical
 
 REMEMBERED = 65_536  # keys whose place is kept at hand
+SPREAD = 0x9E3779B1  # CRC-32 is linear: keys of one digit would share half of the groups; a product's high bits do not
 EXACT: frozenset[type] = frozenset((str, int, bytes, bool, type(None)))  # types whose equal values have equal encodings
 
 
 class KeyGroups:
-    """Groups of keys: CRC-32 of a key's canonical bytes, modulo their number; subtasks own ranges of groups.
+    """Groups of keys: CRC-32 of a key's canonical bytes, spread, modulo their number; subtasks own ranges of groups.
 
     >>> groups = KeyGroups(128)
     >>> groups.of(0) == groups.of(False), groups.of("a")[1] == KeyGroups(128).of("a")[1]
@@ -45,4 +46,4 @@ class KeyGroups:
             code = canonical(tuple(key) if isinstance(key, list) else key)
         except BadValueError as error:
             raise BadValueError(f"{key!r:.60} cannot be a key: {error}") from error
-        return code, zlib.crc32(code) % self.count
+        return code, ((zlib.crc32(code) * SPREAD & 0xFFFFFFFF) >> 16) % self.count

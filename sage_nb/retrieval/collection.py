@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
-from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
-from tqdm.auto import tqdm
+from typing_extensions import Unpack
 
 from sage_nb.errors import BadValueError, CollectionError, UnknownNameError
 from sage_nb.index.analysis import ANALYZERS
@@ -25,14 +24,15 @@ from sage_nb.records.filters import where as conditions_of
 from sage_nb.records.values import Document
 from sage_nb.retrieval.dense import Dense, check_encoder
 from sage_nb.retrieval.hybrid import Hybrid
-from sage_nb.retrieval.indexing import Added, Indexing, disk_bytes, settings_with
+from sage_nb.retrieval.indexing import Added, Indexing, Intake, Plan, disk_bytes, settings_with
 from sage_nb.retrieval.lexical import Lexical
 from sage_nb.retrieval.resources import COLLECTIONS, MODELS
+from sage_nb.retrieval.sink import CollectionSink
 from sage_nb.retrieval.source import Source, locate
 from sage_nb.retrieval.stage import Stage
+from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.stream.api import How
 from sage_nb.stream.fingerprint import fingerprint
-
-Item = TypeVar("Item")
 
 
 class View:
@@ -151,18 +151,32 @@ class Collection(View):
         settings = {name: getattr(manifest.settings, name) for name in Settings.__struct_fields__}
         return fingerprint((settings, manifest.content))
 
-    def add(self, documents: Iterable[Document], *, chunk: Chunker | None = None, progress: bool = True) -> Added:
+    def add(
+        self,
+        documents: Iterable[Document],
+        *,
+        chunk: Chunker | None = None,
+        progress: bool = True,
+        env: LocalEnvironment | None = None,
+        **how: Unpack[How],
+    ) -> Added:
         """Add documents; one that is there unchanged costs nothing, one that changed takes its old self's place.
 
-        A run that is stopped or killed goes on from its last commit when it is run again.
+        A run that is stopped or killed goes on from its last commit when it is run again. It runs in `env` (its
+        settings); `how` (parallelism, retry, timeout …) is for cutting and embedding.
 
         Raises BadValueError for two different documents of one id, CollectionError where it cannot be written.
         """
-        return self._indexed(documents, chunk, progress=progress, must_exist=False)
+        indexing = self._indexing(documents, chunk, must_exist=False)
+        return indexing.run(env or LocalEnvironment("add"), progress=progress, **how)
 
     def update(self, documents: Iterable[Document], *, chunk: Chunker | None = None, progress: bool = True) -> Added:
         """As `add`, for documents that must be there already: a mistyped id is an error, not a new document."""
-        return self._indexed(documents, chunk, progress=progress, must_exist=True)
+        return self._indexing(documents, chunk, must_exist=True).run(LocalEnvironment("update"), progress=progress)
+
+    def sink(self, *, chunk: Chunker | None = None) -> CollectionSink:
+        """A sink that takes a stream's Documents into this collection: `stream.sink(collection.sink())`."""
+        return CollectionSink(Plan(self._source.path, self._writable(), chunk))
 
     def delete(self, *ids: str) -> int:
         """Delete documents, by the ids they were added under, with all their passages; returns how many.
@@ -207,23 +221,20 @@ class Collection(View):
     def _folder(self) -> IndexFolder:
         return COLLECTIONS.folder(self._source.path)
 
-    def _indexed(
-        self, documents: Iterable[Document], chunk: Chunker | None, *, progress: bool, must_exist: bool
-    ) -> Added:
+    def _indexing(self, documents: Iterable[Document], chunk: Chunker | None, *, must_exist: bool) -> Indexing:
         if isinstance(documents, (str, Document)):
             raise BadValueError("add() takes a list of Documents; put it in brackets, or read files with load()")
+        plan = Plan(self._source.path, self._writable(), chunk, must_exist)
+        total = len(documents) if isinstance(documents, Sized) else None
+        return Indexing(plan, Intake(documents, plan, self._folder), total)
+
+    def _writable(self) -> Settings:
+        """The settings to write with: the encoder loaded, and the one that the collection was built with."""
         encoder = MODELS.encoder(self._settings.encoder) if self._settings.encoder else None
         manifest = self._folder.snapshot().manifest
         if encoder is not None and manifest.generation:
             check_encoder(encoder, manifest.settings, self.name)
-        indexing = Indexing(self._folder, settings_with(self._settings, encoder), encoder, chunk, must_exist)
-        return indexing.run(_shown(documents, self.name) if progress else documents)
-
-
-def _shown(documents: Iterable[Item], name: str) -> Iterator[Item]:
-    """`documents` behind a progress bar: documents per second and, where their number is known, the time left."""
-    total = len(documents) if isinstance(documents, Sized) else None
-    yield from tqdm(documents, desc=name, unit=" docs", total=total, mininterval=0.5)
+        return settings_with(self._settings, encoder)
 
 
 def _check_name(kind: str, given: str | UnsetType, known: Iterable[str]) -> None:

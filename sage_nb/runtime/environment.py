@@ -73,6 +73,12 @@ class LocalEnvironment:
         other.ends = Sinks()
         return other
 
+    def unchecked(self) -> Self:
+        """As `anew`, and without checkpoints or restarts: for a job whose sink is its own checkpoint."""
+        other = self.anew()
+        other.checkpointing, other.restart = None, NoRestart()
+        return other
+
     def from_source(
         self, source: SourceFunction[Any], *, watermark: WatermarkStrategy | None = None, **how: Unpack[How]
     ) -> Stream:

@@ -9,14 +9,17 @@ from sage_nb.errors import BadValueError
 from sage_nb.runtime.keys import KeyGroups
 from sage_nb.runtime.operators.guard import LOST
 from sage_nb.runtime.operators.running import Operator
-from sage_nb.stream.batch import Batch, Item, Sign
+from sage_nb.stream.batch import FULL, Batch, Item, Sign
 from sage_nb.stream.graph import ByKey, Custom, Everywhere, Partition
-
-FULL = 256  # records of a batch on an edge
 
 
 class Port(Protocol):
     """The sending end of one channel, over whatever transport."""
+
+    @property
+    def full(self) -> int:
+        """How many records its reader likes in a batch just now."""
+        ...
 
     def send(self, attempt: int, item: Item) -> float:
         """Put an item behind the others; waits while the channel is full, and returns the seconds waited.
@@ -27,15 +30,21 @@ class Port(Protocol):
 
 
 class Edge:
-    """All channels from one subtask to the subtasks of an operator that reads it, and who gets what."""
+    """All channels from one subtask to the subtasks of an operator that reads it, and who gets what.
+
+    Batches that are not full are held back for more, until `flush`: the task calls it when it has nothing else to do,
+    before each sign, and every few milliseconds. So batches fill by themselves where the reader is the slower one, and
+    nothing waits where it is the faster.
+    """
 
     def __init__(self, operator: Operator, ports: Sequence[Port]) -> None:
         self.operator, self.ports = operator, ports
         self.key = ""
         self.count = 0  # records sent
         self.attempt = 0  # on whose behalf
-        self.blocked_s = 0.0  # seconds that full channels made it wait
-        self._buffers: list[Batch | None] = [None] * len(ports)
+        self._held: list[list[Batch]] = [[] for _ in ports]
+        self._waiting = [0] * len(ports)
+        self._full = [FULL] * len(ports)
 
     def receive(self, batch: Batch, port: int = 0) -> None:  # noqa: ARG002  a Receiver
         """Send records on: at once where they make a full batch, else with the next ones, or at the next `flush`."""
@@ -48,47 +57,56 @@ class Edge:
 
     def flush(self) -> None:
         """Send what is held back."""
-        for to, held in enumerate(self._buffers):
-            if held is not None:
-                self._buffers[to] = None
-                self._send(to, held)
+        for to, held in enumerate(self._held):
+            if held:
+                self._release(to, everything=True)
 
     def sign(self, sign: Sign) -> None:
         """To all ports, behind all records."""
         self.flush()
         for port in self.ports:
-            self.blocked_s += port.send(self.attempt, sign)
+            self._send(port, sign)
 
     def restore_count(self, count: int) -> None:
         """Forget what is held back, and how much was sent after a checkpoint."""
-        self._buffers = [None] * len(self.ports)
+        self._held = [[] for _ in self.ports]
+        self._waiting = [0] * len(self.ports)
         self.count = count
 
     @property
     def waiting(self) -> int:
         """Records held back."""
-        return sum(len(held) for held in self._buffers if held is not None)
+        return sum(self._waiting)
 
     def _put(self, to: int, part: Batch) -> None:
-        held = self._buffers[to]
-        if held is None and len(part) >= FULL:
-            self._send(to, part)
-            return
-        if held is not None and not held.fits(part):
-            self._buffers[to] = None
-            self._send(to, held)
-            held = None
-        if held is None:
-            self._buffers[to] = part.copy()
-            return
-        held.extend(part)
-        if len(held) >= FULL:
-            self._buffers[to] = None
-            self._send(to, held)
+        held = self._held[to]
+        if held and not held[0].fits(part):
+            self._release(to, everything=True)
+        held.append(part)
+        self._waiting[to] += len(part)
+        self._full[to] = part.full
+        if self._waiting[to] >= min(self._full[to], self.ports[to].full):
+            self._release(to)
 
-    def _send(self, to: int, batch: Batch) -> None:
-        self.count += len(batch)
-        self.blocked_s += self.ports[to].send(self.attempt, batch)
+    def _release(self, to: int, *, everything: bool = False) -> None:
+        """Send what is held back for a port, in batches as full as its reader likes just then; the rest may stay."""
+        whole = Batch.joined(self._held[to])
+        count, port, at = len(whole), self.ports[to], 0
+        while at < count:
+            most = min(self._full[to], port.full)
+            if count - at < most and not everything:
+                break
+            batch = whole if at == 0 and count <= most else whole.cut(slice(at, at + most))
+            at += len(batch)
+            self.count += len(batch)
+            self._send(port, batch)
+        left = whole.cut(slice(at, count)) if at < count else None
+        self._held[to][:] = [] if left is None else [left]
+        self._waiting[to] = 0 if left is None else len(left)
+
+    def _send(self, port: Port, item: Item) -> None:
+        if waited := port.send(self.attempt, item):
+            self.operator.place.clock.wait(waited)
 
 
 class Straight(Edge):
@@ -104,17 +122,16 @@ class Straight(Edge):
 
 
 class InTurn(Edge):
-    """To each subtask in turn, a batch each."""
+    """To each subtask in turn, record by record: few slow records keep as many subtasks busy as many quick ones."""
 
-    _next = -1
+    _next = 0
 
     def dealt(self, batch: Batch) -> Sequence[tuple[int, Batch]]:
-        """All of it, to the next one."""
-        self._next = (self._next + 1) % len(self.ports)
-        return [(self._next, batch)]
-
-    def _put(self, to: int, part: Batch) -> None:
-        self._send(to, part)
+        """Every so-manieth record to each."""
+        count, first = len(self.ports), self._next
+        self._next = (first + len(batch)) % count
+        turns = range(min(count, len(batch)))
+        return [((first + turn) % count, batch.cut(slice(turn, None, count))) for turn in turns]
 
 
 class ToAll(Edge):
@@ -130,12 +147,13 @@ class Chosen(Edge):
 
     def parts(self, batch: Batch, choices: list[int | Any]) -> list[tuple[int, Batch]]:
         """The batch cut by these choices."""
-        if len(self.ports) == 1 and LOST not in choices:
-            return [(0, batch)]
-        places: dict[int, list[int]] = {}
+        chosen = set(choices)
+        if len(chosen) == 1 and LOST not in chosen:
+            return [(choices[0], batch)]
+        places: dict[int, list[int]] = {to: [] for to in chosen if to is not LOST}
         for at, to in enumerate(choices):
             if to is not LOST:
-                places.setdefault(to, []).append(at)
+                places[to].append(at)
         return [(to, batch.at(found)) for to, found in places.items()]
 
 
@@ -149,8 +167,14 @@ class Keyed(Chosen):
 
     def dealt(self, batch: Batch) -> Sequence[tuple[int, Batch]]:
         """By the owner of the key's group; the key travels along."""
-        keys: list[Any] = []
-        choices = [self._choice(value, keys) for value in batch.values]
+        keys: list[Any]
+        try:  # all at once: half the time of one by one, which follows only to find a record that has no key
+            keys = list(map(self._key, batch.values))
+            owners = self._owners
+            choices: list[Any] = [owners[group] for group in self._groups.groups(keys)]
+        except Exception:  # noqa: BLE001  one of them is to blame
+            keys = []
+            choices = [self._choice(value, keys) for value in batch.values]
         return self.parts(Batch(batch.values, batch.times, keys, batch.rounds), choices)
 
     def _choice(self, value: Any, keys: list[Any]) -> Any:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any
 
-from sage_nb.stream.batch import Batch, Item
+from sage_nb.stream.batch import FULL, Batch, Item
 
 CONTROL = -1  # the channel number of the coordinator's commands
 PATIENCE = 16  # batches that come round a loop before one from outside gets its turn, while a checkpoint waits
@@ -22,30 +22,40 @@ class Gate:
     """Channels of one task. Batches wait in their order; a full channel makes its sender wait, signs never do.
 
     Feedback channels are never full and go first: the inside of a loop is emptied before more comes in.
+    One lock guards all; whoever waits has a condition of its own, so that only the one concerned is woken: its reader
+    when it has nothing to do, a sender when half of its channel is free again.
     """
 
     def __init__(self, channels: int, capacity: int, feedback: Collection[int] = (), *, fencing: bool = True) -> None:
         self.channels, self.capacity, self.feedback = channels, capacity, frozenset(feedback)
         self.attempt = 0
         self.fair = False
+        self.full = FULL  # how many records its reader likes in a batch
         self._fencing = fencing
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._filled = threading.Condition(self._lock)
+        self._freed = [threading.Condition(self._lock) for _ in range(channels)]
+        self._reading = False  # whether the reader waits
+        self._sending: set[int] = set()  # channels whose sender waits
         self._clear()
 
     def fence(self, attempt: int) -> None:
         """From now on only that attempt counts; everything that waits is thrown away."""
-        with self._condition:
+        with self._lock:
             self.attempt = attempt
             self._clear()
-            self._condition.notify_all()
+            self._filled.notify_all()
+            for freed in self._freed:
+                freed.notify_all()
 
     def push(self, attempt: int, channel: int, item: Item) -> float:
         """Put an item at the end of its channel; returns the seconds waited for room.
 
         Raises FencedError where another attempt has begun.
         """
-        with self._condition:
-            waited = self._wait_for_room(attempt, channel) if type(item) is Batch else 0.0
+        with self._lock:
+            full = type(item) is Batch and self._counts[channel] >= self.capacity and channel not in self.feedback
+            waited = self._wait_for_room(attempt, channel) if full else 0.0
             if self._stale(attempt):
                 raise FencedError
             if channel in self._blocked:
@@ -55,40 +65,42 @@ class Gate:
             else:
                 self._queue.append((channel, item))
             self._counts[channel] += 1
-            self._condition.notify_all()
+            if self._reading:
+                self._filled.notify()
             return waited
 
     def tell(self, attempt: int, command: Any) -> None:
         """A command of the coordinator: it overtakes everything."""
-        with self._condition:
+        with self._lock:
             if attempt == self.attempt:
                 self._commands.append(command)
-                self._condition.notify_all()
+                self._filled.notify()
 
     def take(self, attempt: int, until: float | None) -> tuple[int, Any] | None:
         """The next item with its channel; None when `until` (monotonic seconds; 0: now) has come first.
 
         Raises FencedError where another attempt has begun.
         """
-        with self._condition:
+        with self._lock:
             while True:
                 if attempt != self.attempt:
                     raise FencedError
                 if self._commands:
                     return CONTROL, self._commands.popleft()
                 if queue := self._next():
-                    channel, item = queue.popleft()
-                    self._counts[channel] -= 1
-                    self._condition.notify_all()
-                    return channel, item
+                    taken = queue.popleft()
+                    self._leave(taken[0])
+                    return taken
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     return None
-                self._condition.wait(left)
+                self._reading = True
+                self._filled.wait(left)
+                self._reading = False
 
     def block(self, channel: int) -> None:
         """Hold back what comes on this channel, from its next item on."""
-        with self._condition:
+        with self._lock:
             self._blocked.add(channel)
             waiting = list(self._queue)
             self._queue.clear()
@@ -97,7 +109,7 @@ class Gate:
 
     def unblock(self) -> None:
         """Let what was held back come first, channel by channel in its order."""
-        with self._condition:
+        with self._lock:
             self._queue.extendleft(reversed(self._held))
             self._held.clear()
             self._blocked.clear()
@@ -116,7 +128,7 @@ class Gate:
     @property
     def waiting(self) -> int:
         """Records that wait."""
-        with self._condition:
+        with self._lock:
             queues = (*self._queue, *self._round, *self._held)
             return sum(len(item) for _, item in queues if type(item) is Batch)
 
@@ -134,12 +146,18 @@ class Gate:
         return attempt < self.attempt and self._fencing
 
     def _wait_for_room(self, attempt: int, channel: int) -> float:
-        if self._counts[channel] < self.capacity or channel in self.feedback:
-            return 0.0
         begun = time.monotonic()
+        self._sending.add(channel)
         while self._counts[channel] >= self.capacity and not self._stale(attempt):
-            self._condition.wait()
+            self._freed[channel].wait()
+        self._sending.discard(channel)
         return time.monotonic() - begun
+
+    def _leave(self, channel: int) -> None:
+        """One item fewer. A sender that waits is woken when half is free: waking it for each batch costs a switch."""
+        self._counts[channel] -= 1
+        if channel in self._sending and self._counts[channel] <= self.capacity // 2:
+            self._freed[channel].notify()
 
     def _next(self) -> deque[tuple[int, Any]] | None:
         if not self._round:

@@ -17,6 +17,11 @@ class Wire:
     def __init__(self, gate: Gate, channel: int) -> None:
         self._gate, self._channel = gate, channel
 
+    @property
+    def full(self) -> int:
+        """As the reader says."""
+        return self._gate.full
+
     def send(self, attempt: int, item: Item) -> float:
         """Into the reader's gate; waits while the channel is full."""
         return self._gate.push(attempt, self._channel, item)

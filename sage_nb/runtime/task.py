@@ -14,11 +14,13 @@ from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Link, Pa
 from sage_nb.runtime.operators.ends import NAP, Reading, Timing
 from sage_nb.runtime.operators.loop import AGAIN, Entering, Leaving
 from sage_nb.runtime.operators.running import Clock, Operator, Saved
+from sage_nb.runtime.pace import Pace
 from sage_nb.runtime.probe import Probe
 from sage_nb.stream.batch import Barrier, Batch, End, Idle, Lap, Sign, Watermark
 from sage_nb.stream.time import FOREVER
 
 LOG = logging.getLogger("sage_nb.runtime")
+LINGER = 0.005  # seconds that an edge may hold records back to make fuller batches
 
 
 class Task:
@@ -36,6 +38,7 @@ class Task:
         self.idle_s = 0.0
         self.since = time.monotonic()
         self._ports, self._link = ports, link
+        self._pace = Pace()
         self._mailbox: queue.SimpleQueue[Begin | Quit] = queue.SimpleQueue()
         self._open: list[Operator] = []
         first = operators[0]
@@ -77,7 +80,7 @@ class Task:
     @property
     def blocked_s(self) -> float:
         """Seconds for which full channels have kept it from sending."""
-        return sum(edge.blocked_s for edge in self.edges)
+        return self.clock.blocked
 
     def _try(self, begin: Begin) -> None:
         self.attempt = begin.attempt
@@ -116,6 +119,7 @@ class Task:
         self._aligning: tuple[int, float] | None = None
         self._base: dict[str, dict[str, Any]] = {}
         self._logged = 0  # the checkpoint for which a loop's head writes down what comes round
+        self._held_since: float | None = None  # since when edges hold something back
         self._over = False
         self._napping = False
         self._dozing = False  # idle, and readers know
@@ -123,14 +127,34 @@ class Task:
     def _step(self) -> bool:
         """One item, or one batch of a source; False when all is closed."""
         taken = self._take()
-        if taken is None:
-            self._unprompted()
-        elif not self._handle(*taken):
+        begun = self._busy
+        if taken is not None and not self._handle(*taken):
             return False
-        if self.gate.empty and not self._streaming:
+        self._wake()
+        if taken is None and self._source is not None and not self._over:
+            self._read(self._source)
+        self._send_on(begun, idle=self.gate.empty and not self._streaming)
+        return True
+
+    @property
+    def _busy(self) -> float:
+        """A clock that stands still while full channels keep the task from sending."""
+        return time.monotonic() - self.clock.blocked
+
+    def _send_on(self, begun: float, *, idle: bool) -> None:
+        """Let edges send what they hold back: where there is nothing else to do, or it has waited long enough.
+
+        `begun` is when what has been handled last was begun with: where that took long, nothing is to wait for more.
+        """
+        if not any(edge.waiting for edge in self.edges):
+            self._held_since = None
+            return
+        if self._held_since is None:
+            self._held_since = begun
+        if idle or self._busy - self._held_since >= LINGER:
+            self._held_since = None
             for edge in self.edges:
                 edge.flush()
-        return True
 
     @property
     def _streaming(self) -> bool:
@@ -155,17 +179,21 @@ class Task:
         wall = min((at for at in deadlines if at is not None), default=None)
         return None if wall is None else time.monotonic() + max(0.0, wall - time.time())
 
-    def _unprompted(self) -> None:
-        """No item has come: read on, or do what was put off."""
-        now = time.time()
+    def _wake(self) -> None:
+        """Do what was put off until now."""
         for operator in self.operators:
-            if operator.deadline is not None and operator.deadline <= now:
+            deadline = operator.deadline
+            if deadline is not None and deadline <= (now := time.time()):
                 operator.wake(now)
-        if self._source is not None and not self._over:
-            self._napping = not self._source.read()
-            self._pass_time(self._source.time)
-            if self._source.exhausted:
-                self._end()
+
+    def _read(self, source: Reading) -> None:
+        """Read on."""
+        begun, read = self._busy, source.counters.received
+        self._napping = not source.read(self._pace.most)
+        self._pace.note(source.counters.received - read, self._busy - begun)
+        self._pass_time(source.time)
+        if source.exhausted:
+            self._end()
 
     def _handle(self, channel: int, item: Any) -> bool:
         if type(item) is Batch:
@@ -179,11 +207,26 @@ class Task:
     def _batch(self, channel: int, batch: Batch) -> None:
         if self._head is not None and channel in self.gate.feedback and channel not in self._home:
             self._head.note(batch)
-        self.operators[0].receive(batch, self._ports[channel])
+        self._paced(batch, self._ports[channel])
         if self._idle:
             self._idle.discard(channel)
         if self._timing is not None:
             self._pass_time(self._timing.reached)
+
+    def _paced(self, batch: Batch, port: int) -> None:
+        """A batch in pieces that do not take long, so that what came of the first ones goes on, and a halt is heard."""
+        at, count = 0, len(batch)
+        while at < count:
+            most, begun = self._pace.most, self._busy
+            piece = batch if at == 0 and count <= most else batch.cut(slice(at, at + most))
+            self.operators[0].receive(piece, port)
+            self._pace.note(len(piece), self._busy - begun)
+            at += most
+            if at < count:
+                if self.gate.attempt != self.attempt:
+                    raise FencedError
+                self._send_on(begun, idle=False)
+        self.gate.full = self._pace.most
 
     def _command(self, command: Any) -> bool:
         if isinstance(command, Trigger):

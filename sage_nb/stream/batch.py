@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import msgspec
+
+FULL: Final = 256  # records of a full batch
+HEAVY: Final = 65_536  # bytes of a full batch, where so many records would weigh more
 
 
 class Batch:
-    """Some records with what belongs to each: event time, key, round in a loop. A column is None where unused."""
+    """Some records with what belongs to each: event time, key, round in a loop. A column is None where unused.
+
+    A batch is never changed once it is made, so operators, branches and subtasks may share one, and its columns: that
+    spares copies (0.2 µs a record and reader). A function of a user is given a list of its own.
+    """
 
     __slots__ = ("keys", "rounds", "times", "values")
 
@@ -45,15 +54,30 @@ class Batch:
         values = self.values
         return self.picked([values[at] for at in origins], origins)
 
-    def extend(self, other: Batch) -> None:
-        """Take `other`'s records behind its own; both have the same columns."""
-        self.values += other.values
-        if self.times is not None:
-            self.times += other.times or ()
-        if self.keys is not None:
-            self.keys += other.keys or ()
-        if self.rounds is not None:
-            self.rounds += other.rounds or ()
+    def cut(self, part: slice) -> Batch:
+        """The records of a slice."""
+        return Batch(
+            self.values[part],
+            None if self.times is None else self.times[part],
+            None if self.keys is None else self.keys[part],
+            None if self.rounds is None else self.rounds[part],
+        )
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """The records of all, in their order; all have the same columns.
+
+        >>> Batch.joined([Batch([1], [0.5]), Batch([2, 3], [1.5, 2.5])]).times
+        [0.5, 1.5, 2.5]
+        """
+        if len(batches) == 1:
+            return batches[0]
+        return cls(
+            [each for batch in batches for each in batch.values],
+            None if batches[0].times is None else [each for batch in batches for each in batch.times or ()],
+            None if batches[0].keys is None else [each for batch in batches for each in batch.keys or ()],
+            None if batches[0].rounds is None else [each for batch in batches for each in batch.rounds or ()],
+        )
 
     def fits(self, other: Batch) -> bool:
         """Whether both have the same columns."""
@@ -63,9 +87,33 @@ class Batch:
             and (self.rounds is None) == (other.rounds is None)
         )
 
-    def copy(self) -> Batch:
-        """The same records in lists of its own."""
-        return self.at(range(len(self.values)))
+    @property
+    def full(self) -> int:
+        """How many records like these make a full batch: by number, or by weight as far as the outer ones show it.
+
+        >>> Batch([1, 2]).full, Batch(["x" * 30_000]).full, Batch(["x" * 90_000]).full
+        (256, 2, 1)
+        """
+        outer = (self.values[0], self.values[-1]) if len(self.values) > 1 else self.values
+        return max(1, min(FULL, HEAVY // max(1, *map(weight, outer))))
+
+
+def weight(value: Any, depth: int = 5) -> int:
+    """About how many bytes a record takes, by the text and arrays in it; of a long list, by its first few.
+
+    >>> weight({"text": "four", "tags": ["one", "two"]}), weight(7)
+    (42, 8)
+    """
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.astuple(value)
+    elif isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, (tuple, list)) and value and depth:
+        few = value[:16]
+        return len(value) * (8 + sum(weight(each, depth - 1) for each in few) // len(few))
+    return getattr(value, "nbytes", 8)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ class SourceFunction(Function, Generic[Out]):
         """Whether a split can be read again."""
         return True
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether all records lie there, so that reading the next one never waits and never gives `IDLE`."""
+        return False
+
     def splits(self) -> Sequence[str]:
         """Names of the splits; they are shared out among the subtasks."""
         return ("0",)
@@ -67,6 +72,11 @@ class CollectionSource(SourceFunction[Out]):
     def replayable(self) -> bool:
         """An iterator is gone once read."""
         return callable(self._items) or not isinstance(self._items, Iterator)
+
+    @property
+    def at_hand(self) -> bool:
+        """What a function returns, or an iterator gives, may take its time."""
+        return type(self._items) in (list, tuple, range)
 
     def splits(self) -> Sequence[str]:
         """Numbers."""

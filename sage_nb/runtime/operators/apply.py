@@ -46,13 +46,12 @@ class Applying(Operator):
         if batching is None:
             self.handle(batch, port)
             return
-        if self._held is None:
-            self._held, self._since = batch.copy(), time.time()
-        elif self._held.fits(batch):
-            self._held.extend(batch)
-        else:
+        if self._held is not None and not self._held.fits(batch):
             self.flush()
-            self._held, self._since = batch.copy(), time.time()
+        if self._held is None:
+            self._held, self._since = batch, time.time()
+        else:
+            self._held = Batch.joined([self._held, batch])
         while self._held is not None and len(self._held) >= batching.most:
             self._release(batching.most)
 
@@ -144,8 +143,8 @@ class Applying(Operator):
         held = self._held
         if held is None:
             return
-        self._held = held.at(range(most, len(held))) if len(held) > most else None
-        self.handle(held.at(range(most)) if len(held) > most else held, 0)
+        self._held = held.cut(slice(most, None)) if len(held) > most else None
+        self.handle(held.cut(slice(most)) if len(held) > most else held, 0)
 
     def _declared(self) -> Any:
         return self.spec.function  # type: ignore[attr-defined]

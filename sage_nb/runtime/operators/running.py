@@ -65,10 +65,14 @@ class Receiver(Protocol):
 
 
 class Clock:
-    """Whose time it is: seconds spent in each operator itself, without what it calls."""
+    """Whose time it is in a task: seconds spent in each operator itself, without what it calls or waits for.
+
+    Entering and leaving cost 0.6 µs a batch and operator, under 1 % of a batch of the simplest function.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.blocked = 0.0  # seconds that full channels kept the task from sending
         self._stack: list[str] = []
         self._since = time.perf_counter()
 
@@ -81,6 +85,11 @@ class Clock:
         """From now on it is the caller's time again."""
         self._charge()
         self._stack.pop()
+
+    def wait(self, seconds: float) -> None:
+        """So long a channel was full: no one's time."""
+        self.blocked += seconds
+        self._since += seconds
 
     def _charge(self) -> None:
         now = time.perf_counter()

@@ -68,6 +68,11 @@ class Checkpointing:
 class Store(Protocol):
     """Where a job's checkpoints lie."""
 
+    @property
+    def url(self) -> str:
+        """The folder that another process may write to; "" for none."""
+        ...
+
     def write(self, checkpoint: int, name: str, data: bytes) -> None:
         """Keep one task's part."""
         ...
@@ -98,6 +103,7 @@ class Restored:
 class MemoryStore:
     """The last checkpoint, in memory: enough to rewind, not to survive the process."""
 
+    url: str = ""
     _parts: dict[int, dict[str, bytes]] = field(default_factory=dict)
     _last: int | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -125,6 +131,11 @@ class FolderStore:
 
     def __init__(self, folder: Folder, retain: int = 3) -> None:
         self._folder, self._retain = folder, retain
+
+    @property
+    def url(self) -> str:
+        """The folder's."""
+        return self._folder.url
 
     def write(self, checkpoint: int, name: str, data: bytes) -> None:
         """A file of its own."""

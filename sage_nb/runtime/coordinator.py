@@ -21,6 +21,7 @@ from sage_nb.runtime.operators.guard import OperatorError
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import Restart
+from sage_nb.stream.batch import Barrier
 
 LOG = logging.getLogger("sage_nb.runtime")
 TICK = 0.2  # seconds between looks at the clock
@@ -107,9 +108,13 @@ class Coordinator:
         it. Only the writing is left to others.
         """
         taking = self._taking
-        if taking is not None and taking.number == part.checkpoint:
+        if taking is not None and taking.number == part.barrier.checkpoint:
             data = None if taking.store is None else part_bytes(part.snapshots)
             self._writers.submit(self._write, attempt, task, part, data)
+
+    def kept(self, attempt: int, task: Subtask, part: Part, file: PartFile) -> None:
+        """A task has written its part itself, where the barrier said; the part comes without its snapshots."""
+        self._post(attempt, lambda: self._note_part(task, part, file))
 
     def ended(self, attempt: int, task: Subtask) -> None:
         """A task has sent its last record."""
@@ -263,17 +268,17 @@ class Coordinator:
         self._taking = Taking(next(self._numbers), store, begun, set(self._tasks), final, notify, promise)
         for task in self._tasks:
             task.tell(self.attempt, Announce())
-            task.tell(self.attempt, Trigger(self._taking.number))
+            task.tell(self.attempt, Trigger(Barrier(self._taking.number, store.url if store else "")))
 
     def _write(self, attempt: int, task: Subtask, part: Part, data: bytes | None) -> None:
         """In a writer's thread: the part on the disk, then word of it."""
         taking, name = self._taking, part_name(task.uid, task.subtask)
         try:
             file = PartFile(name, 0, 0)
-            store = taking.store if taking is not None and taking.number == part.checkpoint else None
+            store = taking.store if taking is not None and taking.number == part.barrier.checkpoint else None
             if data is not None and store is not None:
                 self.probe.at("before write", task.uid)
-                store.write(part.checkpoint, name, data)
+                store.write(part.barrier.checkpoint, name, data)
                 self.probe.at("after write", task.uid)
                 file = PartFile(name, len(data), zlib.crc32(data))
             self.probe.at("before ack", task.uid)
@@ -281,13 +286,13 @@ class Coordinator:
             self.probe.at("after ack", task.uid)
         except OSError as error:
             reason = f"it could not be written: {error}"
-            self._post(attempt, lambda: self._give_up(part.checkpoint, reason))
+            self._post(attempt, lambda: self._give_up(part.barrier.checkpoint, reason))
         except Exception as error:  # noqa: BLE001  it is handed on
             self.failed(attempt, task, error)
 
     def _note_part(self, task: Subtask, part: Part, file: PartFile) -> None:
         taking = self._taking
-        if taking is None or taking.number != part.checkpoint:
+        if taking is None or taking.number != part.barrier.checkpoint:
             return
         taking.waiting.discard(task)
         taking.files.append(file)

@@ -58,16 +58,26 @@ class Gate:
             waited = self._wait_for_room(attempt, channel) if full else 0.0
             if self._stale(attempt):
                 raise FencedError
-            if channel in self._blocked:
-                self._held.append((channel, item))
-            elif channel in self.feedback:
-                self._round.append((channel, item))
-            else:
-                self._queue.append((channel, item))
-            self._counts[channel] += 1
-            if self._reading:
-                self._filled.notify()
+            self._put(channel, item)
             return waited
+
+    def offer(self, attempt: int, channel: int, item: Item) -> int:
+        """As `push`, without waiting: the room that is left, 0 or less where the sender should wait for it.
+
+        An attempt that is still to begin here waits until it has: its sender heard of it first.
+        """
+        with self._lock:
+            self._freed[channel].wait_for(lambda: attempt <= self.attempt)
+            if self._stale(attempt):
+                raise FencedError
+            self._put(channel, item)
+            return self.capacity - self._counts[channel]
+
+    def room(self, attempt: int, channel: int) -> int:
+        """Waits until there is room in a channel, or another attempt has begun."""
+        with self._lock:
+            self._wait_for_room(attempt, channel)
+            return self.capacity - self._counts[channel]
 
     def tell(self, attempt: int, command: Any) -> None:
         """A command of the coordinator: it overtakes everything."""
@@ -131,6 +141,17 @@ class Gate:
         with self._lock:
             queues = (*self._queue, *self._round, *self._held)
             return sum(len(item) for _, item in queues if type(item) is Batch)
+
+    def _put(self, channel: int, item: Item) -> None:
+        if channel in self._blocked:
+            self._held.append((channel, item))
+        elif channel in self.feedback:
+            self._round.append((channel, item))
+        else:
+            self._queue.append((channel, item))
+        self._counts[channel] += 1
+        if self._reading:
+            self._filled.notify()
 
     def _clear(self) -> None:
         self._counts = [0] * self.channels

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sage_nb.runtime.operators.running import Saved
+from sage_nb.stream.batch import Barrier
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Quit:
 
 @dataclass(frozen=True)
 class Trigger:
-    """To sources: begin a checkpoint."""
+    """To sources: begin a checkpoint, with this barrier."""
 
-    checkpoint: int
+    barrier: Barrier
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Close:
 
 @dataclass(frozen=True)
 class Part:
-    """What a task has to say to a checkpoint."""
+    """What a task has to say to the checkpoint of a barrier."""
 
-    checkpoint: int
+    barrier: Barrier
     snapshots: Mapping[str, Mapping[str, Any]]
     aligned_s: float
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,13 +48,16 @@ class Plan:
     default: int = 1
 
     @classmethod
-    def of(cls, graph: Graph, parallelism: int) -> Plan:
-        """The plan of a graph; `parallelism` is for operators that name none (sources run once)."""
+    def of(cls, graph: Graph, parallelism: int, alone: Callable[[Node], bool] = lambda _: False) -> Plan:
+        """The plan of a graph; `parallelism` is for operators that name none (sources run once).
+
+        No other operator is fused to one that is `alone`.
+        """
         where: dict[Node, list[tuple[str, Node]]] = {}
         chains: list[list[tuple[str, Node]]] = []
         for uid, node in graph.nodes:
             upstream = _fusable(node, parallelism)
-            if upstream is None:
+            if upstream is None or alone(upstream) or alone(node):
                 chains.append([])
                 where[node] = chains[-1]
             else:

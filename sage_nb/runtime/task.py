@@ -231,7 +231,7 @@ class Task:
     def _command(self, command: Any) -> bool:
         if isinstance(command, Trigger):
             if self._source is not None:
-                self._checkpoint(command.checkpoint, 0.0)
+                self._checkpoint(command.barrier, 0.0)
         elif isinstance(command, Announce):
             self.gate.fair = True
         elif isinstance(command, Committed):
@@ -245,7 +245,7 @@ class Task:
 
     def _sign(self, channel: int, sign: Sign) -> None:
         if isinstance(sign, Barrier):
-            self._barrier(channel, sign.checkpoint)
+            self._barrier(channel, sign)
         elif isinstance(sign, Lap):
             self._lap(channel, sign)
         elif channel in self._regular:
@@ -307,54 +307,54 @@ class Task:
         self._tell(End())
         self._link.ended(self.attempt, self)
 
-    def _barrier(self, channel: int, checkpoint: int) -> None:
+    def _barrier(self, channel: int, barrier: Barrier) -> None:
         if channel in self.gate.feedback:
-            self._come_home(channel, checkpoint)
+            self._come_home(channel, barrier)
             return
-        if self._aligning is None or self._aligning[0] != checkpoint:
+        if self._aligning is None or self._aligning[0] != barrier.checkpoint:
             self.gate.unblock()
             self._arrived.clear()
-            self._aligning = checkpoint, time.monotonic()
+            self._aligning = barrier.checkpoint, time.monotonic()
         self._arrived.add(channel)
         if self.probe.alignment:
             self.gate.block(channel)
         if self._arrived == self._regular:
-            self._checkpoint(checkpoint, time.monotonic() - self._aligning[1])
+            self._checkpoint(barrier, time.monotonic() - self._aligning[1])
             self._aligning = None
             self._arrived.clear()
             self.gate.unblock()
 
-    def _checkpoint(self, checkpoint: int, aligned_s: float) -> None:
+    def _checkpoint(self, barrier: Barrier, aligned_s: float) -> None:
         """Everything before the barrier is in; what comes after it waits, or is not here yet."""
         for operator in self.operators:
             operator.flush()
         for edge in self.edges:
             edge.flush()
         for operator in self.operators:
-            operator.prepare(checkpoint)
+            operator.prepare(barrier.checkpoint)
         self._base = {operator.place.uid: operator.snapshot() for operator in self.operators}
         for edge in self.edges:
-            edge.sign(Barrier(checkpoint))
+            edge.sign(barrier)
         if self._head is None:
-            self._link.part(self.attempt, self, Part(checkpoint, self._base, aligned_s))
+            self._link.part(self.attempt, self, Part(barrier, self._base, aligned_s))
         else:
             self._head.begin_log()
-            self._logged = checkpoint
+            self._logged = barrier.checkpoint
             self._home.clear()
 
-    def _come_home(self, channel: int, checkpoint: int) -> None:
+    def _come_home(self, channel: int, barrier: Barrier) -> None:
         """The barrier is round the loop: what came before it on each channel was in the loop at the checkpoint.
 
         One of an earlier checkpoint, which was given up, says nothing.
         """
-        if checkpoint != self._logged:
+        if barrier.checkpoint != self._logged:
             return
         self._home.add(channel)
         if self._home == self.gate.feedback and self._head is not None:
             self._home.clear()
             self.gate.fair = False
             self._base[self.uid]["own"] = self._head.own()
-            self._link.part(self.attempt, self, Part(checkpoint, self._base, 0.0))
+            self._link.part(self.attempt, self, Part(barrier, self._base, 0.0))
 
     def _send_lap(self, number: int) -> None:
         for edge in self.edges:

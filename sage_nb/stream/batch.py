@@ -130,9 +130,10 @@ class Idle:
 
 @dataclass(frozen=True)
 class Barrier:
-    """Everything before it belongs to checkpoint `checkpoint`, nothing behind it does."""
+    """Everything before it belongs to checkpoint `checkpoint`, kept at `where`; nothing behind it does."""
 
     checkpoint: int
+    where: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sage_nb.errors import BadValueError
@@ -110,34 +110,55 @@ class Applying(Operator):
 
     def each(self, call: Callable[[Any], Any], batch: Batch) -> tuple[list[Any], list[int] | None]:
         """Results of `call` for a batch, and the places they come from (None: all, one for each)."""
-        values, made = batch.values, []
-        if self.store.used or not self.guard.idle:
-            made = [self._one(call, batch, at) for at in range(len(values))]
+        values: list[Any] = batch.values
+        if not self.guard.idle:
+            made, failed = [self._one(call, batch, at) for at in range(len(values))], True
+        elif self.store.used:
+            keys, select = self._keys(batch), self.store.select
+
+            def keyed(at: int) -> Any:
+                select(keys[at])
+                return call(values[at])
+
+            made, failed = self._swift(keyed, range(len(values)), call, values)
         else:
-            append, rest = made.append, iter(values)
-            while True:
-                try:
-                    for value in rest:  # goes on behind the record that failed
-                        append(call(value))
-                    break
-                except Exception as error:  # noqa: BLE001  the policy decides
-                    append(self.guard.failed(call, values[len(made)], error))
-        if any(each is LOST for each in made):
+            made, failed = self._swift(call, values, call, values)
+        if failed and any(each is LOST for each in made):
             kept = [at for at, each in enumerate(made) if each is not LOST]
             return [made[at] for at in kept], kept
         return made, None
 
+    def _swift(
+        self, step: Callable[[Any], Any], given: Sequence[Any], call: Callable[[Any], Any], values: Sequence[Any]
+    ) -> tuple[list[Any], bool]:
+        """`step` of each of `given`, and whether any failed: `map` takes half the time of a loop.
+
+        After an error it goes on behind the record that failed.
+        """
+        made: list[Any] = []
+        left, failed = iter(given), False
+        while len(made) < len(given):
+            error: Exception = StopIteration()  # a function that raises this ends the map unseen
+            try:
+                made.extend(map(step, left))  # what came before an error stays
+            except Exception as raised:  # noqa: BLE001  the policy decides
+                error = raised
+            if len(made) < len(given):
+                made.append(self.guard.failed(call, values[len(made)], error))
+                failed = True
+        return made, failed
+
     def _one(self, call: Callable[[Any], Any], batch: Batch, at: int) -> Any:
         if self.store.used:
-            self.store.select(self._key(batch, at))
+            self.store.select(self._keys(batch)[at])
         return self.guard.call(call, batch.values[at])
 
-    def _key(self, batch: Batch, at: int) -> Any:
+    def _keys(self, batch: Batch) -> list[Any]:
         if batch.keys is None:
             raise BadValueError(
                 f"operator {self.place.name!r} uses keyed state on a stream without keys; put .key_by(…)"
             )
-        return batch.keys[at]
+        return batch.keys
 
     def _release(self, most: int) -> None:
         held = self._held
@@ -184,14 +205,14 @@ class OneToOne(Applying):
         return self.each(lambda value: self._counted([value])[0], batch)
 
     def _counted(self, values: list[Any]) -> list[Any]:
-        made = self._batch(values) if self._batch else []
+        made = self._batch(list(values)) if self._batch else []
         if not isinstance(made, list) or len(made) != len(values):
             count = len(made) if isinstance(made, list) else f"a {type(made).__name__}"
             raise WrongReturnError(
                 f"operator {self.place.name!r}: map_batch gave {count} for {len(values)} values; "
                 f"return a list with one for each"
             )
-        return made
+        return list(made)
 
 
 class Filtering(Applying):

@@ -130,8 +130,8 @@ class Reading(Operator):
         return not idle
 
     def _quick(self, split: Split, most: int) -> tuple[list[Any], bool]:
-        """The next records, all at once: a quarter of the time of one by one."""
-        values = list(islice(split.rows or (), most))
+        """The next records, all at once (a quarter of the time of one by one); copies, for the list is the user's."""
+        values = Batch(list(islice(split.rows or (), most))).copies(2)[0].values
         self.fast = len(values) == most
         split.ended = not self.fast
         return values, False
@@ -225,7 +225,7 @@ class Sinking(Operator):
     def process(self, batch: Batch, port: int) -> None:
         """The whole batch; where it fails, record by record, to find the one to blame."""
         try:
-            self._sink.write_batch(batch.values)
+            self._sink.write_batch(list(batch.values))
             self.counters.passed += len(batch)
         except OSError:  # no record is to blame for a full disk
             raise

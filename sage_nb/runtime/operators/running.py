@@ -266,8 +266,12 @@ class Operator:
         """Send records on."""
         if output == MAIN:
             self.counters.emitted += len(batch.values)
-        for receiver in self.outputs.get(output, ()):
-            receiver.receive(batch)
+        receivers = self.outputs.get(output, ())
+        if len(receivers) == 1:
+            receivers[0].receive(batch)
+            return
+        for receiver, copy in zip(receivers, batch.copies(len(receivers)), strict=True):
+            receiver.receive(copy)
 
     def delivered(self) -> dict[str, int]:
         """Records handed to each reader, by the reader's key."""

@@ -9,19 +9,27 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
+from filelock import BaseFileLock, Timeout
 
 from sage_nb.errors import BadValueError, SageError
 from sage_nb.records.plain import pack, unpack
 from sage_nb.runtime.operators.running import Saved
 from sage_nb.stream.graph import Graph
-from sage_nb.stream.storage import Folder
+from sage_nb.stream.storage import Folder, safe_name
 
 FORMAT = 1
 MANIFEST = "MANIFEST"
+LATEST = "LATEST"  # beside the checkpoints: the number of the last one committed, so that its loss is noticed
 
 
 class CheckpointError(SageError):
     """A checkpoint that cannot be taken up: damaged, of another graph, of a newer format."""
+
+
+class Version(msgspec.Struct, frozen=True):
+    """What can be read of any manifest, however new."""
+
+    format: int
 
 
 class PartFile(msgspec.Struct, frozen=True):
@@ -85,6 +93,18 @@ class Store(Protocol):
         """The newest whole checkpoint; None where none was committed."""
         ...
 
+    def last_number(self) -> int:
+        """The highest number ever begun here, 0 for none."""
+        ...
+
+    def clear(self) -> None:
+        """Start over."""
+        ...
+
+    def release(self) -> None:
+        """The job has ended."""
+        ...
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -96,7 +116,7 @@ class Restored:
 
     def saved(self) -> dict[str, Saved]:
         """Each operator's state, made anew: an attempt may change what it is given."""
-        return _gathered(self.parts)
+        return _gathered(self.parts, self.checkpoint)
 
 
 @dataclass
@@ -125,12 +145,23 @@ class MemoryStore:
             parts = None if self._last is None else tuple(self._parts[self._last].values())
         return None if parts is None or self._last is None else Restored(self._last, parts)
 
+    def last_number(self) -> int:
+        """It begins with the job."""
+        return 0
+
+    def clear(self) -> None:
+        """Nothing is here yet."""
+
+    def release(self) -> None:
+        """Nobody waits for it."""
+
 
 class FolderStore:
     """Checkpoints under a folder: `chk-000007/` holds a file for each task, and MANIFEST last."""
 
     def __init__(self, folder: Folder, retain: int = 3) -> None:
         self._folder, self._retain = folder, retain
+        self._lock: BaseFileLock | None = None
 
     @property
     def url(self) -> str:
@@ -145,6 +176,7 @@ class FolderStore:
     def commit(self, manifest: Manifest) -> None:
         """Rename MANIFEST into place: the moment at which the checkpoint counts. Then old ones go."""
         self._at(manifest.checkpoint).put(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+        self._folder.put(LATEST, str(manifest.checkpoint).encode())
         whole = [number for number in self._numbers() if self._at(number).exists(MANIFEST)]
         doomed = {*whole[: -self._retain], *(n for n in self._numbers() if n < manifest.checkpoint and n not in whole)}
         for number in doomed:
@@ -156,9 +188,10 @@ class FolderStore:
         Raises CheckpointError where every committed one is damaged, or where it is of another graph.
         """
         damaged: list[str] = []
-        for number in reversed(self._numbers()):
-            if not self._at(number).exists(MANIFEST):
-                continue
+        committed = self._committed()
+        for number in sorted({*self._numbers(), committed} - {0}, reverse=True):
+            if number > committed and not self._at(number).exists(MANIFEST):
+                continue  # it never was one
             try:
                 manifest, parts = self._read(number)
             except (OSError, BadValueError, msgspec.MsgspecError) as error:
@@ -173,23 +206,52 @@ class FolderStore:
 
     def last_number(self) -> int:
         """The highest number ever begun here, 0 for none."""
-        return max(self._numbers(), default=0)
+        return max([self._committed(), *self._numbers()])
+
+    def claim(self) -> None:
+        """Keep the folder for one job at a time, until `release`.
+
+        Raises CheckpointError where another has it, or where nothing can be written.
+        """
+        try:
+            self._lock = self._folder.lock("LOCK")
+        except Timeout as error:
+            raise CheckpointError(
+                f"a job with the checkpoints in {self._folder.url!r} is still running; wait for it, or cancel() it"
+            ) from error
+        except OSError as error:
+            raise CheckpointError(
+                f"checkpoints cannot be written to {self._folder.url!r} ({error}); give a folder that can be written to"
+            ) from error
+
+    def release(self) -> None:
+        """Another job may have the folder."""
+        if self._lock is not None:
+            self._lock.release()
 
     def clear(self) -> None:
-        """Start over: remove all checkpoints."""
+        """Start over: remove all checkpoints, and the dead letters with them."""
+        self._folder.remove(LATEST)
+        self._folder.remove("dead-letters")
         for number in self._numbers():
             self._folder.remove(_name(number))
 
     def _read(self, number: int) -> tuple[Manifest, tuple[bytes, ...]]:
         folder = self._at(number)
         raw = folder.get(MANIFEST)
-        version = msgspec.json.decode(raw)
-        if isinstance(version, dict) and version.get("format", 0) > FORMAT:
+        if msgspec.json.decode(raw, type=Version).format > FORMAT:
             raise CheckpointError(
                 f"checkpoint {number} in {self._folder.url!r} was written by a newer sage_nb; upgrade sage-nb"
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
         return manifest, tuple(_whole(folder.get(file.name), file) for file in manifest.files)
+
+    def _committed(self) -> int:
+        """The number of the last one committed, as far as is known."""
+        try:
+            return int(self._folder.get(LATEST))
+        except (OSError, ValueError):
+            return 0
 
     def _numbers(self) -> list[int]:
         names = (name.removeprefix("chk-") for name in self._folder.names() if name.startswith("chk-"))
@@ -213,8 +275,7 @@ def part_name(uid: str, subtask: int) -> str:
     >>> part_name("count", 2), part_name("a/b", 0)
     ('count-2', 'a_b.07f4401c-0')
     """
-    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in uid)[:80]
-    return f"{safe}-{subtask}" if safe == uid else f"{safe}.{zlib.crc32(uid.encode()):08x}-{subtask}"
+    return f"{safe_name(uid)}-{subtask}"
 
 
 def _packed(uid: str, snapshot: Mapping[str, Any]) -> bytes:
@@ -224,13 +285,13 @@ def _packed(uid: str, snapshot: Mapping[str, Any]) -> bytes:
         raise BadValueError(f"operator {uid!r} cannot be checkpointed: {error}") from error
 
 
-def _gathered(parts: Iterable[bytes]) -> dict[str, Saved]:
+def _gathered(parts: Iterable[bytes], checkpoint: int) -> dict[str, Saved]:
     operators: dict[str, dict[int, Any]] = {}
     for data in parts:
         for uid, packed in unpack(data).items():
             snapshot = unpack(packed)
             operators.setdefault(uid, {})[snapshot["subtask"]] = snapshot
-    return {uid: Saved.of(subtasks) for uid, subtasks in operators.items()}
+    return {uid: Saved.of(subtasks, checkpoint) for uid, subtasks in operators.items()}
 
 
 def _whole(data: bytes, file: PartFile) -> bytes:

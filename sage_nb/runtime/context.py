@@ -59,6 +59,8 @@ class LocalContext:
     parallelism: int = 1
     metrics: OwnMetrics = field(default_factory=OwnMetrics)
     store: KeyedStore | None = None
+    uid: str = "function"
+    job: str = "job"
 
     @property
     def logger(self) -> logging.Logger:

@@ -11,16 +11,17 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from sage_nb.errors import SageError
-from sage_nb.runtime.checkpoint import FORMAT, FolderStore, Manifest, PartFile, Restored, Store, part_bytes, part_name
+from sage_nb.runtime.checkpoint import FolderStore, PartFile, Restored, Store, part_bytes, part_name
 from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Part, Subtask, Trigger
 from sage_nb.runtime.operators.guard import OperatorError
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import Restart
+from sage_nb.runtime.taking import Taken, Taking
 from sage_nb.stream.batch import Barrier
 
 LOG = logging.getLogger("sage_nb.runtime")
@@ -36,31 +37,6 @@ class Settings:
     timeout: float
     restart: Restart
     restored: Restored | None = None
-
-
-@dataclass
-class Taking:
-    """A checkpoint under way."""
-
-    number: int
-    store: Store | None
-    begun: float
-    waiting: set[Subtask]
-    final: bool
-    notify: bool
-    promise: Future[int] | None = None
-    files: list[PartFile] = field(default_factory=list)
-    aligned_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A checkpoint that was committed."""
-
-    number: int
-    seconds: float
-    bytes: int
-    aligned_s: float
 
 
 class Coordinator:
@@ -79,7 +55,8 @@ class Coordinator:
         self.on_tick: list[Callable[[], None]] = []
         self._tasks: Sequence[Subtask] = ()
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._numbers = itertools.count(1)
+        begun = [store.last_number() if store else 0, settings.restored.checkpoint if settings.restored else 0]
+        self._numbers = itertools.count(1 + max(begun))
         self._failures: list[float] = []
         self._ended: set[Subtask] = set()
         self._closed: set[Subtask] = set()
@@ -92,10 +69,9 @@ class Coordinator:
         self._wanted: deque[tuple[Store, Future[int]]] = deque()  # savepoints asked for
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="sage-checkpoint")
 
-    def start(self, tasks: Sequence[Subtask], first_number: int) -> None:
+    def start(self, tasks: Sequence[Subtask]) -> None:
         """Begin, in a thread of its own."""
         self._tasks = tasks
-        self._numbers = itertools.count(first_number)
         self._begin()
         threading.Thread(target=self._run, name=f"sage-{self.plan.graph.name}-coordinator", daemon=True).start()
 
@@ -220,7 +196,7 @@ class Coordinator:
             self._fence()
         self.status = "running"
         for task in self._tasks:
-            task.begin(Begin(self.attempt, saved))
+            task.begin(Begin(self.attempt, saved, restored.checkpoint if restored else 0))
 
     def _latest(self) -> Restored | None:
         if self.attempt == 0:
@@ -304,13 +280,12 @@ class Coordinator:
         self.probe.at("before manifest", "coordinator")
         if taking.store is not None:
             try:
-                taking.store.commit(self._manifest(taking))
+                taking.store.commit(taking.manifest(self.plan))
             except OSError as error:
                 self._give_up(taking.number, f"it could not be committed: {error}")
                 return
         self._taking = None
-        size = sum(file.bytes for file in taking.files)
-        self.taken.append(Taken(taking.number, time.monotonic() - taking.begun, size, taking.aligned_s))
+        self.taken.append(taking.taken())
         if taking.promise is not None:
             taking.promise.set_result(taking.number)
             self._next = 0.0  # what sinks prepared for a savepoint is the job's own with its next checkpoint
@@ -325,13 +300,6 @@ class Coordinator:
     def _command(self, command: Committed | Close) -> None:
         for task in self._tasks:
             task.tell(self.attempt, command)
-
-    def _manifest(self, taking: Taking) -> Manifest:
-        graph = self.plan.graph
-        files = sorted(taking.files, key=lambda file: file.name)
-        return Manifest(
-            FORMAT, graph.name, taking.number, graph.max_parallelism, graph.shape(), self.plan.parallelism(), files
-        )
 
     def _drop_taking(self, reason: str) -> Taking | None:
         """Forget the checkpoint under way, if there is one, and say so."""
@@ -384,6 +352,8 @@ class Coordinator:
         for task in self._tasks:
             task.quit()
         self._writers.shutdown(cancel_futures=True)  # nothing of ours is written once another may begin here
+        if self.store is not None:
+            self.store.release()
         self.done_at = time.monotonic()
         self.done.set()
         self._refuse_savepoints()

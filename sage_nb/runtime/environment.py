@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import replace
@@ -23,6 +24,7 @@ from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import ExponentialDelay, NoRestart, Restart
 from sage_nb.runtime.wiring import Wiring
 from sage_nb.stream.api import How, Sinks, Stream, options_of
+from sage_nb.stream.fingerprint import fingerprint
 from sage_nb.stream.graph import DEAD, MAX_PARALLELISM, Graph, Input, MapSpec, Node, SinkSpec, SourceSpec
 from sage_nb.stream.policy import DeadLetter, Options
 from sage_nb.stream.sink import CollectSink, JsonlSink, SinkFunction
@@ -120,27 +122,41 @@ class LocalEnvironment:
         Raises CheckpointError where what is there is damaged, or of another graph.
         """
         dead: list[DeadLetter] = []
-        plan = Plan.of(self._graph(dead), self.parallelism)
-        store, number = self._store(fresh=fresh)
-        restored = _restored(plan, store, savepoint, lenient=allow_non_restored)
+        plan = replace(Plan.of(self._graph(dead), self.parallelism), job=self._job())
+        store = self._store()
+        try:
+            if store is not None and fresh:
+                store.clear()
+            restored = _restored(plan, store, savepoint, lenient=allow_non_restored)
+        except BaseException:
+            if store is not None:
+                store.release()
+            raise
+        return self._started(plan, store, restored, dead)
+
+    def _started(self, plan: Plan, store: Store | None, restored: Restored | None, dead: list[DeadLetter]) -> Job:
         every = self.checkpointing.every if self.checkpointing else None
         timeout = self.checkpointing.timeout if self.checkpointing else 600.0
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
         threads = Threads(Wiring(plan, coordinator, self.probe, self._resources))
         job = Job(plan, coordinator, threads.tasks, self._dead_letters(dead))
         threads.start()
-        coordinator.start(threads.tasks, number)
+        coordinator.start(threads.tasks)
         return job
 
-    def _store(self, *, fresh: bool) -> tuple[Store | None, int]:
-        """Where checkpoints go, and the number of the first."""
+    def _job(self) -> str:
+        """An id for the job's files: one that a resumption has too, where there is one."""
         if self.checkpointing is None:
-            return (None if isinstance(self.restart, NoRestart) else MemoryStore()), 1
+            return uuid.uuid4().hex[:8]
+        return fingerprint((self.name, Folder(self.checkpointing.folder).path))[:8]
+
+    def _store(self) -> Store | None:
+        """Where checkpoints go."""
+        if self.checkpointing is None:
+            return None if isinstance(self.restart, NoRestart) else MemoryStore()
         store = FolderStore(Folder(self.checkpointing.folder), self.checkpointing.retain)
-        if fresh:
-            store.clear()
-            Folder(self.checkpointing.folder).remove("dead-letters")
-        return store, store.last_number() + 1
+        store.claim()
+        return store
 
     def _graph(self, dead: list[DeadLetter]) -> Graph:
         """The graph with the sink for dead letters that no one else reads."""
@@ -174,6 +190,9 @@ class LocalEnvironment:
 
 def _restored(plan: Plan, store: Store | None, savepoint: str | None, *, lenient: bool) -> Restored | None:
     latest = store.latest(plan.graph, lenient=lenient) if store else None
+    if latest is not None and savepoint is not None:
+        said = f"the job went on from its own checkpoint {latest.checkpoint}, not from {savepoint!r}; see fresh=True"
+        return replace(latest, warnings=(*latest.warnings, said))
     if latest is not None or savepoint is None:
         return latest
     found = FolderStore(Folder(savepoint)).latest(plan.graph, lenient=lenient)

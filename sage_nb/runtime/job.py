@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
+from sage_nb.errors import BadValueError, SageError
 from sage_nb.runtime.checkpoint import FolderStore
 from sage_nb.runtime.coordinator import Coordinator, Status
 from sage_nb.runtime.metrics import JobMetrics, sampled, unbalanced
@@ -83,9 +85,15 @@ class Job:
     def savepoint(self, path: str, timeout: float = 60.0) -> str:
         """Keep the job's state under `path` while it runs on; start from it with `submit(savepoint=path)`.
 
-        Raises SageError where it could not be taken.
+        Raises SageError where it could not be taken, BadValueError where one lies there already.
         """
-        self._coordinator.savepoint(FolderStore(Folder(path))).result(timeout)
+        store = FolderStore(Folder(path))
+        if store.last_number():
+            raise BadValueError(f"there is a savepoint in {path!r} already; give another path, or remove it first")
+        try:
+            self._coordinator.savepoint(store).result(timeout)
+        except FutureTimeoutError as error:
+            raise SageError(f"no savepoint was taken in {timeout:g} s; it may still come, or give timeout=") from error
         return path
 
     def metrics(self) -> JobMetrics:

@@ -16,6 +16,7 @@ class Begin:
 
     attempt: int
     saved: Mapping[str, Saved]
+    checkpoint: int = 0  # whose state it is; 0 for the beginning
 
 
 @dataclass(frozen=True)

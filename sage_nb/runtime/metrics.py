@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sage_nb.records import markup
-from sage_nb.runtime.coordinator import Taken
+from sage_nb.runtime.taking import Taken
 from sage_nb.runtime.task import Task
 from sage_nb.stream.graph import Everywhere, Graph
 

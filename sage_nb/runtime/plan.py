@@ -46,6 +46,7 @@ class Plan:
     graph: Graph
     chains: tuple[Chain, ...]
     default: int = 1
+    job: str = "job"  # its id, the same for every resumption
 
     @classmethod
     def of(cls, graph: Graph, parallelism: int, alone: Callable[[Node], bool] = lambda _: False) -> Plan:
@@ -63,9 +64,8 @@ class Plan:
             else:
                 where[node] = where[upstream]
             where[node].append((uid, node))
-        return cls(
-            graph, tuple(Chain(tuple(nodes), subtasks(nodes[0][1], parallelism)) for nodes in chains), parallelism
-        )
+        made = tuple(Chain(tuple(nodes), subtasks(nodes[0][1], parallelism)) for nodes in chains)
+        return cls(graph, made, parallelism)
 
     def chain_of(self, node: Node) -> Chain:
         """The chain that holds an operator."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sage_nb.runtime.edge import Edge
@@ -85,7 +85,7 @@ class Task:
     def _try(self, begin: Begin) -> None:
         self.attempt = begin.attempt
         try:
-            self._start(begin.saved)
+            self._start(begin)
             while self._step():
                 pass
         except FencedError:
@@ -94,7 +94,7 @@ class Task:
             self._abandon()
             self._link.failed(self.attempt, self, error)
 
-    def _start(self, saved: Mapping[str, Saved]) -> None:
+    def _start(self, begin: Begin) -> None:
         self._reset()
         for edge in self.edges:
             edge.attempt = self.attempt
@@ -104,7 +104,7 @@ class Task:
                 self._open.append(operator)
         self.probe.at("restore", self.uid)
         for operator in self.operators:
-            operator.restore(saved.get(operator.place.uid, Saved()))
+            operator.restore(begin.saved.get(operator.place.uid, Saved(checkpoint=begin.checkpoint)))
         if self._head is not None:
             self._head.resume()
 

@@ -129,6 +129,7 @@ class Wiring:
             resources=self.resources,
             probe=self.probe,
             clock=clock,
+            job=self.plan.job,
         )
         counting = isinstance(node.spec, g.WindowSpec) and isinstance(node.spec.windows, CountWindows)
         return (Counting if counting else OPERATORS[type(node.spec)])(node.spec, place)

@@ -38,6 +38,16 @@ class Context(Protocol):
         ...
 
     @property
+    def uid(self) -> str:
+        """The operator's id: no other of the job has it."""
+        ...
+
+    @property
+    def job(self) -> str:
+        """The job's id: the same whenever the job goes on from its checkpoints; no other job has it."""
+        ...
+
+    @property
     def subtask(self) -> int:
         """Index of this copy, from 0."""
         ...

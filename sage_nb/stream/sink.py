@@ -6,13 +6,14 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import IO, Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from sage_nb.errors import BadValueError
 from sage_nb.stream.function import Context, Function
-from sage_nb.stream.storage import Folder
+from sage_nb.stream.storage import Folder, safe_name
 
 In = TypeVar("In")
 Delivery = Literal["exactly once", "at least once"]
@@ -46,13 +47,13 @@ class TwoPhaseSink(SinkFunction[In]):
     """Keeps records aside until the checkpoint they belong to is committed: exactly once, from end to end.
 
     `prepare` puts what was written since the last one where no failure loses it and returns a handle (plain data, or
-    None for nothing); `commit` makes a handle's records visible, and doing so twice is doing so once; `discard` throws
-    away what no kept handle names.
+    None for nothing); `commit` makes a handle's records visible, and doing so twice is doing so once; `discard` comes
+    when the job goes back to a checkpoint: what was written and not committed by then is thrown away.
     """
 
     delivery: Delivery = "exactly once"
 
-    def prepare(self) -> Any:
+    def prepare(self, checkpoint: int, /) -> Any:
         """First phase: safe, not visible."""
         raise NotImplementedError
 
@@ -60,8 +61,8 @@ class TwoPhaseSink(SinkFunction[In]):
         """Second phase: visible."""
         raise NotImplementedError
 
-    def discard(self) -> None:
-        """After a failure: what was kept aside and will not be committed."""
+    def discard(self, checkpoint: int, /) -> None:
+        """Back to that checkpoint (0: to the beginning): what came later will come again."""
 
 
 class CollectSink(TwoPhaseSink[In]):
@@ -70,7 +71,7 @@ class CollectSink(TwoPhaseSink[In]):
     >>> rows: list[int] = []
     >>> sink = CollectSink(rows)
     >>> sink.write_batch([1, 2])
-    >>> sink.commit(sink.prepare())
+    >>> sink.commit(sink.prepare(1))
     >>> rows
     [1, 2]
     """
@@ -97,7 +98,7 @@ class CollectSink(TwoPhaseSink[In]):
         """Kept aside."""
         self._waiting.extend(values)
 
-    def prepare(self) -> Any:
+    def prepare(self, checkpoint: int, /) -> Any:  # noqa: ARG002
         """What waits, under a name of its own."""
         waiting, self._waiting = self._waiting, []
         return [uuid.uuid4().hex, waiting] if waiting else None
@@ -110,13 +111,17 @@ class CollectSink(TwoPhaseSink[In]):
                 self._committed.add(name)
                 self._target.extend(values)
 
-    def discard(self) -> None:
+    def discard(self, checkpoint: int, /) -> None:  # noqa: ARG002
         """What waits came after the last checkpoint."""
         self._waiting = []
 
 
 class _FileSink(TwoPhaseSink[In]):
-    """One file per subtask and checkpoint: pending until it is committed, then renamed."""
+    """A file for each subtask and checkpoint, named `operator-job-subtask-checkpoint-…`.
+
+    Until it is committed its name begins with a dot and ends in `.pending`. Where a job goes back to an older
+    checkpoint, files it has shown since are renamed to `.….undone`: their records come again.
+    """
 
     suffix = ""
 
@@ -127,38 +132,64 @@ class _FileSink(TwoPhaseSink[In]):
         return f"{type(self).__name__}({self.folder.url!r})"
 
     def open(self, context: Context, /) -> None:
-        """Names of this subtask's files begin with the operator's and its number."""
-        self._name, self._subtask, self._parallelism = context.name, context.subtask, context.parallelism
-        self._pending: str | None = None
+        """Names of its files tell whose they are: no other sink touches them."""
+        self._owner = f"{safe_name(context.uid)}-{context.job}"
+        self._subtask, self._parallelism = context.subtask, context.parallelism
+        self._pending = ""
 
     def commit(self, handle: Any, /) -> None:
         """Rename; a file that is there already was renamed before the failure."""
-        if self.folder.exists(f"{handle}.pending"):
-            self.folder.rename(f"{handle}.pending", handle)
-        elif not self.folder.exists(handle):
+        pending, name = handle
+        if self.folder.exists(pending):
+            self.folder.rename(pending, name)
+        elif not self.folder.exists(name):
             raise BadValueError(
-                f"{handle!r}, which a checkpoint counts on, is gone from {self.folder.url!r}; restore the file or "
+                f"{name!r}, which a checkpoint counts on, is gone from {self.folder.url!r}; restore the file or "
                 f"start over with fresh=True"
             )
 
-    def discard(self) -> None:
-        """Pending files of this subtask; the first one also minds those of subtasks that are no more."""
+    def discard(self, checkpoint: int, /) -> None:
+        """Pending files, and files shown after that checkpoint; the first subtask minds those of ones no more there."""
         self._drop()
         for name in self.folder.names():
-            operator, _, rest = name.removesuffix(".pending").rpartition("-")[0].rpartition("-")
-            mine = operator == self._name and rest.isdigit() and name.endswith(".pending")
-            if mine and (int(rest) == self._subtask or (self._subtask == 0 and int(rest) >= self._parallelism)):
+            subtask, number, end = self._read(name)
+            if subtask is None or not self._minds(subtask):
+                continue
+            if end == "pending":
                 self.folder.remove(name)
+            elif number > checkpoint:
+                self.folder.rename(name, f".{name}.undone")
 
     def close(self) -> None:
         """What was not prepared is lost with the attempt, and written again by the next."""
         self._drop()
 
-    def _file_name(self) -> str:
-        return f"{self._name}-{self._subtask}-{uuid.uuid4().hex}{self.suffix}"
+    def _minds(self, subtask: int) -> bool:
+        return subtask == self._subtask or (self._subtask == 0 and subtask >= self._parallelism)
+
+    def _begin(self) -> str:
+        """The name of a new pending file."""
+        self._pending = f".{self._owner}-{self._subtask}-0-{uuid.uuid4().hex[:8]}.pending"
+        return self._pending
+
+    def _handle(self, checkpoint: int) -> list[str]:
+        """Of the pending file, which is whole: its name, and the one it will have."""
+        pending, self._pending = self._pending, ""
+        token = pending.removesuffix(".pending")[-8:]
+        return [pending, f"{self._owner}-{self._subtask}-{checkpoint:06d}-{token}{self.suffix}"]
+
+    def _read(self, name: str) -> tuple[int | None, int, str]:
+        """The subtask and checkpoint in a file's name, and whether it is pending; no subtask in another's name."""
+        stem, _, end = name.removeprefix(".").rpartition(".")
+        owner, *numbers = stem.rsplit("-", 3)
+        mine = owner == self._owner and len(numbers) == 3 and numbers[0].isdigit() and numbers[1].isdigit()
+        wanted = "pending" if name.startswith(".") else self.suffix.removeprefix(".")
+        return (int(numbers[0]), int(numbers[1]), end) if mine and end == wanted else (None, 0, end)
 
     def _drop(self) -> None:
-        self._pending = None
+        if self._pending:
+            self.folder.remove(self._pending)
+        self._pending = ""
 
 
 class JsonlSink(_FileSink[In]):
@@ -171,56 +202,59 @@ class JsonlSink(_FileSink[In]):
         """Into the pending file."""
         lines = b"".join(json_line(value) for value in values)
         if self._file is None:
-            self._pending = self._file_name()
-            self._file = self.folder.create(f"{self._pending}.pending")
+            self._file = self.folder.create(self._begin())
         self._file.write(lines)
 
-    def prepare(self) -> Any:
+    def prepare(self, checkpoint: int, /) -> Any:
         """The pending file, closed and on the disk."""
         if self._file is None:
             return None
         self.folder.finish(self._file)
-        done, self._file, self._pending = self._pending, None, None
-        return done
+        self._file = None
+        return self._handle(checkpoint)
 
     def _drop(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self.folder.remove(f"{self._pending}.pending")
-        self._file, self._pending = None, None
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what is in it is not wanted
+                file.close()
+        super()._drop()
 
 
 class ParquetSink(_FileSink[In]):
-    """A folder of Parquet files; records are mappings of one shape."""
+    """A folder of Parquet files; records are mappings, their fields the columns."""
 
     suffix = ".parquet"
 
     def open(self, context: Context, /) -> None:
         """No rows yet."""
         super().open(context)
-        self._rows: list[In] = []
+        self._tables: list[Any] = []
+        self._schema: Any = None
 
     def write_batch(self, values: Sequence[In], /) -> None:
-        """Rows of the next file."""
-        self._rows.extend(values)
+        """Rows of the next file, checked to fit in with those before."""
+        table = parquet_table(values)
+        self._schema = fitting(self._schema, table.schema)
+        self._tables.append(table)
 
-    def prepare(self) -> Any:
+    def prepare(self, checkpoint: int, /) -> Any:
         """The rows as one pending file."""
-        if not self._rows:
+        if not self._tables:
             return None
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows, self._rows = self._rows, []
         buffer = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist([msgspec.to_builtins(row) for row in rows]), buffer)
-        name = self._file_name()
-        self.folder.put(f"{name}.pending", buffer.getvalue().to_pybytes())
-        return name
+        pq.write_table(pa.concat_tables(self._tables, promote_options="permissive"), buffer)
+        self._tables, self._schema = [], None
+        with self.folder.writing(self._begin()) as file:
+            file.write(buffer.getvalue())
+        return self._handle(checkpoint)
 
     def _drop(self) -> None:
         super()._drop()
-        self._rows = []
+        self._tables, self._schema = [], None
 
 
 class CallSink(SinkFunction[In]):
@@ -245,3 +279,44 @@ def json_line(value: object) -> bytes:
         raise BadValueError(
             f"JSON has no word for {value!r:.60}: {error}; map it to plain data before the sink"
         ) from error
+
+
+def parquet_table(values: Sequence[object]) -> Any:
+    """Mappings as a table with a column for every field that any of them has.
+
+    Raises BadValueError where they are no mappings, or a column would hold what it cannot.
+    """
+    import pyarrow as pa
+
+    rows = [msgspec.to_builtins(value) for value in values]
+    for row in rows:
+        if not isinstance(row, dict):
+            raise BadValueError(f"ParquetSink takes mappings, whose fields are columns; got {row!r:.60}")
+    names = dict.fromkeys(name for row in rows for name in row)
+    try:
+        return pa.table({str(name): [row.get(name) for row in rows] for name in names})
+    except (pa.ArrowException, OverflowError) as error:
+        raise BadValueError(
+            f"Parquet has no columns for {rows[0]!r:.60}: {error}; map it to plain data of one shape before the sink"
+        ) from error
+
+
+def fitting(schema: Any, new: Any) -> Any:
+    """The schema of a Parquet file that holds rows of both; `schema` is None where there are none yet.
+
+    Raises BadValueError where there is no such file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if schema is not None and schema.equals(new):
+        return schema
+    try:
+        both = new if schema is None else pa.unify_schemas([schema, new], promote_options="permissive")
+        pq.write_table(both.empty_table(), pa.BufferOutputStream())
+    except pa.ArrowException as error:
+        held = "" if schema is None else f" beside those with {schema.to_string()!r:.60}"
+        raise BadValueError(
+            f"Parquet cannot hold rows with {new.to_string()!r:.60}{held}: {error}; map them to one shape"
+        ) from error
+    return both

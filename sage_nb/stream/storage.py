@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import fsspec
+from filelock import BaseFileLock, FileLock
+
+
+def safe_name(text: str) -> str:
+    """`text` as part of a file's name: readable, and another for every other text.
+
+    >>> safe_name("count"), safe_name("a/b")
+    ('count', 'a_b.07f4401c')
+    """
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)[:80]
+    safe = "_" + safe[1:] if safe.startswith(".") else safe  # a name with a dot before it is a hidden file's
+    return safe if safe == text else f"{safe}.{zlib.crc32(text.encode()):08x}"
 
 
 class Folder:
@@ -58,8 +71,11 @@ class Folder:
         file = self.create(name)
         try:
             yield file
-        finally:
-            self.finish(file)
+        except BaseException:
+            with suppress(OSError):
+                file.close()
+            raise
+        self.finish(file)
 
     def create(self, name: str) -> IO[bytes]:
         """A new file to write to; end it with `finish`."""
@@ -68,10 +84,10 @@ class Folder:
 
     def finish(self, file: IO[Any]) -> None:
         """Close, with everything on the disk."""
-        file.flush()
-        if self._local:
-            os.fsync(file.fileno())
-        file.close()
+        with closing(file):
+            file.flush()
+            if self._local:
+                os.fsync(file.fileno())
 
     def rename(self, name: str, to: str) -> None:
         """Move within the folder, over what is there."""
@@ -80,6 +96,18 @@ class Folder:
             self._sync()
         else:
             self._fs.mv(self._at(name), self._at(to))
+
+    def lock(self, name: str) -> BaseFileLock | None:
+        """The lock of that name, taken, or `filelock.Timeout`; it ends with the process. Only a local folder has one.
+
+        Raises OSError where nothing can be written.
+        """
+        self._fs.makedirs(self.path, exist_ok=True)
+        if not self._local:
+            return None
+        lock = FileLock(self._at(name), timeout=0, thread_local=False)
+        lock.acquire()
+        return lock
 
     def exists(self, name: str) -> bool:
         """Whether it is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from sage_nb.runtime.probe import Probe
 from sage_nb.stream.function import KeyedProcessFunction
 from sage_nb.stream.source import IDLE, SourceFunction
 from sage_nb.stream.state import ValueState
+from sage_nb.stream.storage import Folder
 from sage_nb.stream.time import monotonous
 from sage_nb.stream.window import Count, session, tumbling
 
@@ -123,6 +125,13 @@ def until(condition, seconds: float = 20.0):
         assert time.monotonic() < end, f"still waiting after {seconds:g} s"
         time.sleep(0.002)
     return held
+
+
+def lines(url) -> list:
+    """What a folder of JSON lines shows."""
+    folder = Folder(url)
+    shown = [name for name in folder.names() if name.endswith(".jsonl") and not name.startswith(".")]
+    return [json.loads(line) for name in shown for line in folder.get(name).splitlines()]
 
 
 def multiset(values) -> Counter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,7 @@ from sage_nb.runtime.operators.guard import LOST, Guard
 from sage_nb.runtime.operators.running import Operator, Place, Saved, closed, fresh, opened
 from sage_nb.stream.batch import FULL, Batch
 from sage_nb.stream.graph import SinkSpec, SourceSpec, Spec, TimesSpec
-from sage_nb.stream.sink import TwoPhaseSink
+from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
 from sage_nb.stream.source import IDLE, SourceFunction
 from sage_nb.stream.time import FOREVER, WatermarkStrategy
 
@@ -224,14 +224,16 @@ class Sinking(Operator):
 
     def process(self, batch: Batch, port: int) -> None:
         """The whole batch; where it fails, record by record, to find the one to blame."""
-        try:
-            self._sink.write_batch(list(batch.values))
-            self.counters.passed += len(batch)
-        except OSError:  # no record is to blame for a full disk
-            raise
-        except Exception:  # noqa: BLE001  the policy decides, for each record
-            alone = [self.guard.call(self._alone, value) for value in batch.values]
-            self.counters.passed += sum(each is not LOST for each in alone)
+        if type(self._sink).write_batch is SinkFunction.write_batch:
+            self._one_by_one(self._sink.write, batch)
+        else:
+            try:
+                self._sink.write_batch(list(batch.values))
+                self.counters.passed += len(batch)
+            except OSError:  # no record is to blame for a full disk
+                raise
+            except Exception:  # noqa: BLE001  the policy decides, for each record
+                self._one_by_one(self._alone, batch)
         if not self.place.probe.two_phase:
             self._show()
 
@@ -239,7 +241,7 @@ class Sinking(Operator):
         """First phase."""
         self._sink.flush()
         if isinstance(self._sink, TwoPhaseSink):
-            handle = self._sink.prepare()
+            handle = self._sink.prepare(checkpoint)
             if handle is not None:
                 self._handles.append([checkpoint, handle])
 
@@ -266,13 +268,17 @@ class Sinking(Operator):
             if at == here or (here == 0 and at >= count):
                 for _, handle in handles:
                     self._sink.commit(handle)
-        self._sink.discard()
+        self._sink.discard(saved.checkpoint)
+
+    def _one_by_one(self, write: Callable[[Any], None], batch: Batch) -> None:
+        written = [self.guard.call(write, value) for value in batch.values]
+        self.counters.passed += sum(each is not LOST for each in written)
 
     def _alone(self, value: Any) -> None:
         self._sink.write_batch([value])
 
     def _show(self) -> None:
-        handle = self._sink.prepare() if isinstance(self._sink, TwoPhaseSink) else None
+        handle = self._sink.prepare(0) if isinstance(self._sink, TwoPhaseSink) else None
         if handle is not None:
             self._sink.commit(handle)
 

@@ -112,11 +112,13 @@ class Place:
     resources: Mapping[type, Any]
     probe: Probe
     clock: Clock
-    restarts: bool = False  # whether the job may rewind
+    job: str = "job"
 
     def context(self, metrics: OwnMetrics, store: Any = None) -> LocalContext:
         """What the operator's function may ask for."""
-        return LocalContext(self.resources, self.name, self.subtask, self.parallelism, metrics, store)
+        return LocalContext(
+            self.resources, self.name, self.subtask, self.parallelism, metrics, store, self.uid, self.job
+        )
 
     def owns(self, group: int) -> bool:
         """Whether keys of this group come here."""
@@ -134,9 +136,10 @@ class Saved:
     delivered: dict[int, dict[str, int]] = field(default_factory=dict)
     watermark: float = float("-inf")
     ended: bool = False
+    checkpoint: int = 0  # 0: the beginning
 
     @classmethod
-    def of(cls, parts: Mapping[int, Mapping[str, Any]]) -> Saved:
+    def of(cls, parts: Mapping[int, Mapping[str, Any]], checkpoint: int) -> Saved:
         """The snapshots of all subtasks as one."""
         groups: dict[str, dict[int, Any]] = {}
         for part in parts.values():
@@ -146,9 +149,8 @@ class Saved:
         counters = {subtask: part["counters"] for subtask, part in parts.items()}
         delivered = {subtask: part["delivered"] for subtask, part in parts.items()}
         watermark = min(part["watermark"] for part in parts.values())
-        return cls(
-            len(parts), groups, own, counters, delivered, watermark, all(part["ended"] for part in parts.values())
-        )
+        ended = all(part["ended"] for part in parts.values())
+        return cls(len(parts), groups, own, counters, delivered, watermark, ended, checkpoint)
 
 
 class Operator:

@@ -30,7 +30,7 @@ from sage_nb.retrieval.resources import COLLECTIONS, MODELS
 from sage_nb.retrieval.sink import CollectionSink
 from sage_nb.retrieval.source import Source, locate
 from sage_nb.retrieval.stage import Stage
-from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.runtime.environment import Environment, LocalEnvironment
 from sage_nb.stream.api import How
 from sage_nb.stream.fingerprint import fingerprint
 
@@ -157,7 +157,7 @@ class Collection(View):
         *,
         chunk: Chunker | None = None,
         progress: bool = True,
-        env: LocalEnvironment | None = None,
+        env: Environment | None = None,
         **how: Unpack[How],
     ) -> Added:
         """Add documents; one that is there unchanged costs nothing, one that changed takes its old self's place.

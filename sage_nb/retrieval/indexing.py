@@ -33,7 +33,7 @@ from sage_nb.records.chunk import Chunker
 from sage_nb.records.plain import plain
 from sage_nb.records.values import Document
 from sage_nb.retrieval.resources import Collections
-from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.runtime.environment import Environment
 from sage_nb.runtime.job import Job
 from sage_nb.stream.api import How, Stream
 from sage_nb.stream.fingerprint import fingerprint
@@ -233,7 +233,7 @@ class Indexing:
     intake: Intake
     total: int | None
 
-    def run(self, env: LocalEnvironment, *, progress: bool, **how: Unpack[How]) -> Added:
+    def run(self, env: Environment, *, progress: bool, **how: Unpack[How]) -> Added:
         """Run it to its end; what was read before an error is committed too.
 
         Raises the error of the documents, or of the job.

@@ -14,7 +14,7 @@ from sage_nb.errors import SageError, UnknownNameError
 from sage_nb.records import markup
 from sage_nb.records.trec import write_run
 from sage_nb.records.values import Query, Result
-from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.runtime.environment import Environment
 from sage_nb.runtime.job import Job
 from sage_nb.stream.api import How, Stream
 from sage_nb.stream.sink import IdempotentSink
@@ -40,6 +40,8 @@ class Pipeline(Protocol):
 
 class Answers(IdempotentSink[Result]):
     """Results under the ids of their questions; one that comes again takes its own place."""
+
+    at_home = True
 
     def __init__(self) -> None:
         self._held: dict[str, Result] = {}
@@ -79,7 +81,7 @@ class Run:
         self._answers = answers
 
     @classmethod
-    def begun(cls, stage: Pipeline, queries: Sequence[Query], env: LocalEnvironment, **how: Unpack[How]) -> Run:
+    def begun(cls, stage: Pipeline, queries: Sequence[Query], env: Environment, **how: Unpack[How]) -> Run:
         """Start a run; `how` is for each of the pipeline's operators."""
         scratch, answers = env.anew(), Answers()
         asked = scratch.from_collection([Result(query) for query in queries], name="questions")

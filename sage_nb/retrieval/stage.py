@@ -20,7 +20,7 @@ from sage_nb.retrieval.fusion import get_fusion
 from sage_nb.retrieval.questions import as_queries, check_text
 from sage_nb.retrieval.ranking import Answering, Cutting, Fusing, Retrieving, Scaling, failed, query_id, unfused
 from sage_nb.retrieval.run import Run
-from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.runtime.environment import Environment, LocalEnvironment
 from sage_nb.stream.api import How, Stream
 
 Kind = Literal["query", "ranking"]
@@ -62,7 +62,7 @@ class Stage(ABC):
         question = Query("q", check_text(text, "the question"))
         return Run.begun(self, [question], LocalEnvironment("search"), on_error="fail").results[0]
 
-    def run(self, questions: object, *, env: LocalEnvironment | None = None, **how: Unpack[How]) -> Run:
+    def run(self, questions: object, *, env: Environment | None = None, **how: Unpack[How]) -> Run:
         """Ask many: strings, `Query`s, a DataFrame with a `query` column, or a path of queries.
 
         The Run is under way when this returns, in `env` (its settings; its own streams are left alone); iterate it to

@@ -244,7 +244,7 @@ class Coordinator:
         self._taking = Taking(next(self._numbers), store, begun, set(self._tasks), final, notify, promise)
         for task in self._tasks:
             task.tell(self.attempt, Announce())
-            task.tell(self.attempt, Trigger(Barrier(self._taking.number, store.url if store else "")))
+            task.tell(self.attempt, Trigger(Barrier(self._taking.number, store.url if store else None)))
 
     def _write(self, attempt: int, task: Subtask, part: Part, data: bytes | None) -> None:
         """In a writer's thread: the part on the disk, then word of it."""

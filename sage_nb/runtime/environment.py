@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from typing_extensions import Self, Unpack
@@ -33,20 +34,24 @@ from sage_nb.stream.storage import Folder
 from sage_nb.stream.time import WatermarkStrategy
 
 
-class LocalEnvironment:
-    """Streams on threads of this process.
+class Crew(Protocol):
+    """The tasks of a job, wherever they run."""
+
+    @property
+    def tasks(self) -> Sequence[Any]:
+        """All of them, each after those it reads."""
+        ...
+
+    def start(self) -> None:
+        """They wait to begin."""
+        ...
+
+
+class Environment(ABC):
+    """Where streams begin, and where their graph is submitted to run.
 
     `parallelism` is for operators that name none; `checkpoint` keeps progress in a folder, from which the same job
     goes on; `restart` says what follows a failure (with a checkpoint folder: again, ever more slowly; else nothing).
-    Pure Python code shares one interpreter lock, so threads speed up what waits, or computes in numpy, torch or faiss.
-
-    >>> env = LocalEnvironment("doubles")
-    >>> rows = []
-    >>> env.from_collection([1, 2, 3]).map(lambda n: 2 * n).sink(CollectSink(rows))
-    >>> env.submit().wait()
-    'finished'
-    >>> rows
-    [2, 4, 6]
     """
 
     def __init__(
@@ -110,6 +115,14 @@ class LocalEnvironment:
         """The records of files, by default as Documents; each file is a split."""
         return self.from_source(FileSource(pattern, read), watermark=watermark, **how)
 
+    @abstractmethod
+    def _crew(self, plan: Plan, coordinator: Coordinator) -> Crew:
+        """The tasks of a plan, where this environment runs them."""
+
+    def _alone(self, node: Node) -> bool:  # noqa: ARG002
+        """Whether nothing may be fused to an operator."""
+        return False
+
     def graph(self) -> Graph:
         """What would run."""
         return self._graph([])
@@ -122,7 +135,7 @@ class LocalEnvironment:
         Raises CheckpointError where what is there is damaged, or of another graph.
         """
         dead: list[DeadLetter] = []
-        plan = replace(Plan.of(self._graph(dead), self.parallelism), job=self._job())
+        plan = replace(Plan.of(self._graph(dead), self.parallelism, self._alone), job=self._job())
         store = self._store()
         try:
             if store is not None and fresh:
@@ -138,10 +151,10 @@ class LocalEnvironment:
         every = self.checkpointing.every if self.checkpointing else None
         timeout = self.checkpointing.timeout if self.checkpointing else 600.0
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
-        threads = Threads(Wiring(plan, coordinator, self.probe, self._resources))
-        job = Job(plan, coordinator, threads.tasks, self._dead_letters(dead))
-        threads.start()
-        coordinator.start(threads.tasks)
+        crew = self._crew(plan, coordinator)
+        job = Job(plan, coordinator, crew.tasks, self._dead_letters(dead))
+        crew.start()
+        coordinator.start(crew.tasks)
         return job
 
     def _job(self) -> str:
@@ -186,6 +199,24 @@ class LocalEnvironment:
             if name.endswith(".jsonl")
             for line in folder.get(name).splitlines()
         ]
+
+
+class LocalEnvironment(Environment):
+    """Streams on threads of this process.
+
+    Pure Python code shares one interpreter lock, so threads speed up what waits, or computes in numpy, torch or faiss.
+
+    >>> env = LocalEnvironment("doubles")
+    >>> rows = []
+    >>> env.from_collection([1, 2, 3]).map(lambda n: 2 * n).sink(CollectSink(rows))
+    >>> env.submit().wait()
+    'finished'
+    >>> rows
+    [2, 4, 6]
+    """
+
+    def _crew(self, plan: Plan, coordinator: Coordinator) -> Crew:
+        return Threads(Wiring(plan, coordinator, self.probe, self._resources))
 
 
 def _restored(plan: Plan, store: Store | None, savepoint: str | None, *, lenient: bool) -> Restored | None:

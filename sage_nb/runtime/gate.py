@@ -71,7 +71,7 @@ class Gate:
             if self._stale(attempt):
                 raise FencedError
             self._put(channel, item)
-            return self.capacity - self._counts[channel]
+            return self.capacity - (0 if channel in self.feedback else self._counts[channel])
 
     def room(self, attempt: int, channel: int) -> int:
         """Waits until there is room in a channel, or another attempt has begun."""

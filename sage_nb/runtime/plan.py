@@ -71,6 +71,10 @@ class Plan:
         """The chain that holds an operator."""
         return self._holding[node]
 
+    def named(self, uid: str) -> Chain:
+        """The chain whose first operator has that id."""
+        return next(chain for chain in self.chains if chain.uid == uid)
+
     def head(self, loop: Loop) -> Chain:
         """Where a loop begins."""
         return self._end_of(loop, HeadSpec)

@@ -161,7 +161,7 @@ class Barrier:
     """Everything before it belongs to checkpoint `checkpoint`, kept at `where`; nothing behind it does."""
 
     checkpoint: int
-    where: str = ""
+    where: str | None = None  # a folder; "": in memory; None: nowhere
 
 
 @dataclass(frozen=True)

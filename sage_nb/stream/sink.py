@@ -23,6 +23,7 @@ class SinkFunction(Function, Generic[In]):
     """Takes records. After a failure it sees again what came since the last checkpoint: at least once."""
 
     delivery: Delivery = "at least once"
+    at_home = False  # whether its records go to objects of the process that made it
 
     def write(self, value: In, /) -> None:
         """Take one."""
@@ -66,7 +67,7 @@ class TwoPhaseSink(SinkFunction[In]):
 
 
 class CollectSink(TwoPhaseSink[In]):
-    """Appends to a list of yours, for notebooks and tests.
+    """Appends to a list of yours, for notebooks and tests; wherever the job runs, the list is here.
 
     >>> rows: list[int] = []
     >>> sink = CollectSink(rows)
@@ -75,6 +76,8 @@ class CollectSink(TwoPhaseSink[In]):
     >>> rows
     [1, 2]
     """
+
+    at_home = True
 
     def __init__(self, target: list[In]) -> None:
         if not isinstance(target, list):

@@ -44,6 +44,11 @@ class SourceFunction(Function, Generic[Out]):
         """Whether all records lie there, so that reading the next one never waits and never gives `IDLE`."""
         return False
 
+    @property
+    def at_home(self) -> bool:
+        """Whether it must run in the process that made it."""
+        return False
+
     def splits(self) -> Sequence[str]:
         """Names of the splits; they are shared out among the subtasks."""
         return ("0",)
@@ -72,6 +77,11 @@ class CollectionSource(SourceFunction[Out]):
     def replayable(self) -> bool:
         """An iterator is gone once read."""
         return callable(self._items) or not isinstance(self._items, Iterator)
+
+    @property
+    def at_home(self) -> bool:
+        """An iterator cannot leave its process."""
+        return not self.replayable
 
     @property
     def at_hand(self) -> bool:

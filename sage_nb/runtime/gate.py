@@ -99,7 +99,8 @@ class Gate:
                     return CONTROL, self._commands.popleft()
                 if queue := self._next():
                     taken = queue.popleft()
-                    self._leave(taken[0])
+                    if type(taken[1]) is Batch:
+                        self._leave(taken[0])
                     return taken
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
@@ -149,12 +150,12 @@ class Gate:
             self._round.append((channel, item))
         else:
             self._queue.append((channel, item))
-        self._counts[channel] += 1
+        self._counts[channel] += type(item) is Batch
         if self._reading:
             self._filled.notify()
 
     def _clear(self) -> None:
-        self._counts = [0] * self.channels
+        self._counts = [0] * self.channels  # batches that wait, in each
         self._queue: deque[tuple[int, Any]] = deque()
         self._round: deque[tuple[int, Any]] = deque()
         self._held: deque[tuple[int, Any]] = deque()
@@ -175,10 +176,10 @@ class Gate:
         return time.monotonic() - begun
 
     def _leave(self, channel: int) -> None:
-        """One item fewer. A sender that waits is woken when half is free: waking it for each batch costs a switch."""
+        """One batch fewer. A sender that waits is woken when half is free: waking it for each batch costs a switch."""
         self._counts[channel] -= 1
         if channel in self._sending and self._counts[channel] <= self.capacity // 2:
-            self._freed[channel].notify()
+            self._freed[channel].notify_all()
 
     def _next(self) -> deque[tuple[int, Any]] | None:
         if not self._round:

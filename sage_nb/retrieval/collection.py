@@ -31,7 +31,7 @@ from sage_nb.retrieval.sink import CollectionSink
 from sage_nb.retrieval.source import Source, locate
 from sage_nb.retrieval.stage import Stage
 from sage_nb.runtime.environment import Environment, LocalEnvironment
-from sage_nb.stream.api import How
+from sage_nb.stream.build import How
 from sage_nb.stream.fingerprint import fingerprint
 
 

@@ -12,7 +12,8 @@ from sage_nb.retrieval.fusion import get_fusion
 from sage_nb.retrieval.lexical import Lexical
 from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Cut, Fused, Stage, check_k, check_weights
-from sage_nb.stream.api import How, Stream
+from sage_nb.stream.api import Stream
+from sage_nb.stream.build import How
 
 
 @dataclass(frozen=True, repr=False)

@@ -35,7 +35,8 @@ from sage_nb.records.values import Document
 from sage_nb.retrieval.resources import Collections
 from sage_nb.runtime.environment import Environment
 from sage_nb.runtime.job import Job
-from sage_nb.stream.api import How, Stream
+from sage_nb.stream.api import Stream
+from sage_nb.stream.build import How
 from sage_nb.stream.fingerprint import fingerprint
 from sage_nb.stream.function import Context, MapFunction
 from sage_nb.stream.sink import IdempotentSink

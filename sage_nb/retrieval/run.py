@@ -16,7 +16,8 @@ from sage_nb.records.trec import write_run
 from sage_nb.records.values import Query, Result
 from sage_nb.runtime.environment import Environment
 from sage_nb.runtime.job import Job
-from sage_nb.stream.api import How, Stream
+from sage_nb.stream.api import Stream
+from sage_nb.stream.build import How
 from sage_nb.stream.sink import IdempotentSink
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from sage_nb.retrieval.questions import as_queries, check_text
 from sage_nb.retrieval.ranking import Answering, Cutting, Fusing, Retrieving, Scaling, failed, query_id, unfused
 from sage_nb.retrieval.run import Run
 from sage_nb.runtime.environment import Environment, LocalEnvironment
-from sage_nb.stream.api import How, Stream
+from sage_nb.stream.api import Stream
+from sage_nb.stream.build import How
 
 Kind = Literal["query", "ranking"]
 

@@ -77,10 +77,12 @@ class LocalContext:
     def state(self, declared: State[Held], /) -> Held:
         """The keyed state declared so.
 
-        Raises BadValueError on a stream that is not keyed.
+        Raises BadValueError for what declares none, and on a stream without keys.
         """
+        if not all(hasattr(declared, name) for name in ("name", "ttl", "handle")):
+            raise BadValueError(f"state() takes a declaration such as ValueState('seen', 0), got {declared!r:.60}")
         if self.store is None:
             raise BadValueError(
                 f"{self.name!r} declares the state {declared.name!r} on a stream without keys; put .key_by(…) before it"
             )
-        return declared.handle(self.store.declare(declared.name, declared.ttl))
+        return self.store.declare(declared)

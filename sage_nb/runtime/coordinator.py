@@ -17,7 +17,7 @@ from typing import Literal
 from sage_nb.errors import SageError
 from sage_nb.runtime.checkpoint import FolderStore, PartFile, Restored, Store, part_bytes, part_name
 from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Part, Subtask, Trigger
-from sage_nb.runtime.operators.guard import OperatorError
+from sage_nb.runtime.operators.guard import hopeless
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import Restart
@@ -26,6 +26,7 @@ from sage_nb.stream.batch import Barrier
 
 LOG = logging.getLogger("sage_nb.runtime")
 TICK = 0.2  # seconds between looks at the clock
+GRACE = 1.0  # seconds that a pause waits for a checkpoint of its own, where an operator or a source does not come back
 Status = Literal["running", "restarting", "finished", "failed", "cancelled", "paused"]
 
 
@@ -63,7 +64,7 @@ class Coordinator:
         self._committing: set[Subtask] = set()  # tasks that have yet to hear of the checkpoint a pause waits for
         self._taking: Taking | None = None
         self._resume_at: float | None = None
-        self._pausing = False
+        self._pausing = 0.0  # since when (monotonic seconds)
         self._ending: Status | None = None  # how it will end: its last checkpoint is committed
         self._next = time.monotonic() + (settings.every or 0.0)
         self._wanted: deque[tuple[Store, Future[int]]] = deque()  # savepoints asked for
@@ -158,6 +159,9 @@ class Coordinator:
                 self._give_up(self._taking.number, f"it took longer than {self.settings.timeout:g} s")
         elif self.status == "running" and self._ending is None:
             self._take_next(now)
+        if self._pausing and now - self._pausing > GRACE and self._ending != "finished":
+            self.warnings.append(f"paused at the last checkpoint: no new one could be had within {GRACE:g} s")
+            self._finish("paused")
 
     def _take_next(self, now: float) -> None:
         if self._wanted:
@@ -219,7 +223,7 @@ class Coordinator:
         now = time.monotonic()
         self._failures.append(now)
         self._drop_taking(f"{who} failed")
-        delay = None if self.store is None or _hopeless(error) else self._delay()
+        delay = None if self.store is None or hopeless(error) else self._delay()
         if delay is None:
             self.error = error
             self._finish("failed")
@@ -338,7 +342,7 @@ class Coordinator:
         if self.store is None or not isinstance(self.store, FolderStore):
             self._finish("cancelled")
             return
-        self._pausing = True
+        self._pausing = time.monotonic()
         if self.status == "restarting":  # there is nothing since the last checkpoint to keep
             self._finish("paused")
 
@@ -364,8 +368,3 @@ class Coordinator:
             promise.set_exception(
                 SageError(f"no savepoint was taken: the job is {self.status}; take one while it runs")
             )
-
-
-def _hopeless(error: Exception) -> bool:
-    """Whether a new attempt would meet the same error: a mistake in the job, not an accident."""
-    return isinstance(error, SageError) and not isinstance(error, OperatorError)

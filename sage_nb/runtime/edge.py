@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sage_nb.errors import BadValueError
 from sage_nb.runtime.keys import KeyGroups
-from sage_nb.runtime.operators.guard import LOST
+from sage_nb.runtime.operators.guard import LOST, shown
 from sage_nb.runtime.operators.running import Operator
 from sage_nb.stream.batch import FULL, Batch, Item, Sign
 from sage_nb.stream.graph import ByKey, Custom, Everywhere, Partition
@@ -145,6 +145,10 @@ class ToAll(Edge):
 class Chosen(Edge):
     """Each record where a function of it says; a record for which that fails goes to its operator's dead letters."""
 
+    def astray(self, value: Any, error: Exception) -> Any:
+        """The policy of the operator that sends it decides about a record that cannot be placed."""
+        return self.operator.guard.astray(value, error, self.key.rpartition(":")[0])
+
     def parts(self, batch: Batch, choices: list[int | Any]) -> list[tuple[int, Batch]]:
         """The batch cut by these choices."""
         chosen = set(choices)
@@ -170,7 +174,7 @@ class Keyed(Chosen):
         keys: list[Any]
         try:  # all at once: half the time of one by one, which follows only to find a record that has no key
             key, owners = self._key, self._owners
-            keys = [key(value) for value in batch.values]
+            keys = self._groups.plainly([key(value) for value in batch.values])
             choices: list[Any] = [owners[group] for group in self._groups.groups(keys)]
         except Exception:  # noqa: BLE001  one of them is to blame
             keys = []
@@ -179,15 +183,12 @@ class Keyed(Chosen):
 
     def _choice(self, value: Any, keys: list[Any]) -> Any:
         try:
-            key = self._key(value)
+            key = self._groups.plain(self._key(value))
             choice: Any = self._owners[self._groups.of(key)[1]]
         except Exception as error:  # noqa: BLE001  the policy decides
-            key, choice = None, self.operator.guard.failed(self._placed, value, error, orphan=True)
+            key, choice = None, self.astray(value, error)
         keys.append(key)
         return choice
-
-    def _placed(self, value: Any) -> int:
-        return self._owners[self._groups.of(self._key(value))[1]]
 
 
 class ByChoice(Chosen):
@@ -199,14 +200,18 @@ class ByChoice(Chosen):
 
     def dealt(self, batch: Batch) -> Sequence[tuple[int, Batch]]:
         """One by one."""
-        return self.parts(batch, [self.operator.guard.call(self._choice, value, orphan=True) for value in batch.values])
+        return self.parts(batch, [self._choice(value) for value in batch.values])
 
-    def _choice(self, value: Any) -> int:
+    def _choice(self, value: Any) -> Any:
         count = len(self.ports)
-        to = self._partitioner(value, count)
-        if isinstance(to, bool) or not isinstance(to, int) or not 0 <= to < count:
-            raise BadValueError(f"partition_custom() must give a subtask from 0 to {count - 1}, got {to!r}")
-        return to
+        try:
+            to = self._partitioner(value, count)
+        except Exception as error:  # noqa: BLE001  the policy decides
+            return self.astray(value, error)
+        if type(to) is int and 0 <= to < count:
+            return to
+        wrong = BadValueError(f"partition_custom() must give a subtask from 0 to {count - 1}, got {shown(to)}")
+        return self.astray(value, wrong)
 
 
 def edge_of(partition: Partition, operator: Operator, ports: Sequence[Port], groups: KeyGroups) -> Edge:

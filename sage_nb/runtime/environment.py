@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,18 +21,23 @@ from sage_nb.runtime.checkpoint import Checkpointing, FolderStore, MemoryStore, 
 from sage_nb.runtime.coordinator import Coordinator, Settings
 from sage_nb.runtime.job import Job
 from sage_nb.runtime.local import Threads
+from sage_nb.runtime.operators.guard import text_of
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import ExponentialDelay, NoRestart, Restart
 from sage_nb.runtime.wiring import Wiring
-from sage_nb.stream.api import How, Sinks, Stream, options_of
+from sage_nb.stream.api import Sinks, Stream
+from sage_nb.stream.build import How, options_of
+from sage_nb.stream.check import is_kind, name_of
 from sage_nb.stream.fingerprint import fingerprint
 from sage_nb.stream.graph import DEAD, MAX_PARALLELISM, Graph, Input, MapSpec, Node, SinkSpec, SourceSpec
 from sage_nb.stream.policy import DeadLetter, Options
-from sage_nb.stream.sink import CollectSink, JsonlSink, SinkFunction
+from sage_nb.stream.sink import CollectSink, JsonlSink, SinkFunction, json_line
 from sage_nb.stream.source import CollectionSource, FileSource, SourceFunction
 from sage_nb.stream.storage import Folder
 from sage_nb.stream.time import WatermarkStrategy
+
+SHOWN = 1.0  # seconds after which two-phase sinks show their records, where nothing is kept in a folder
 
 
 class Crew(Protocol):
@@ -59,16 +65,18 @@ class Environment(ABC):
         name: str = "job",
         *,
         parallelism: int = 1,
-        checkpoint: Checkpointing | str | None = None,
+        checkpoint: Checkpointing | str | PathLike[str] | None = None,
         restart: Restart | None = None,
         resources: Mapping[type, Any] | None = None,
         max_parallelism: int = MAX_PARALLELISM,
     ) -> None:
-        Options(parallelism=parallelism)
+        Options(name=name, parallelism=parallelism)
         if not parallelism <= max_parallelism <= 2**15:
             raise BadValueError(f"max_parallelism must be from {parallelism} to {2**15}, got {max_parallelism!r}")
         self.name, self.parallelism, self.max_parallelism = name, parallelism, max_parallelism
-        self.checkpointing = Checkpointing(checkpoint) if isinstance(checkpoint, str) else checkpoint
+        self.checkpointing = _checkpointing(checkpoint)
+        if restart is not None and not hasattr(restart, "delay"):
+            raise BadValueError(f"restart= takes a strategy such as FixedDelay(3, 1.0), got {restart!r:.60}")
         self.restart: Restart = restart or (ExponentialDelay() if self.checkpointing else NoRestart())
         self._resources = dict(resources or {})
         self.probe = Probe()
@@ -91,8 +99,12 @@ class Environment(ABC):
     ) -> Stream:
         """The records of a source; with a watermark strategy they have event time."""
         if not isinstance(source, SourceFunction):
-            raise BadValueError(f"from_source() takes a SourceFunction, got {source!r:.60}; try from_collection()")
-        return Stream(self.ends, Node(SourceSpec(source, watermark), (), options_of(how)))
+            mend = f"write {name_of(source)}(…)" if is_kind(source, SourceFunction) else "try from_collection()"
+            raise BadValueError(f"from_source() takes a SourceFunction, got {source!r:.60}; {mend}")
+        if watermark is not None and not isinstance(watermark, WatermarkStrategy):
+            raise BadValueError(f"watermark= takes bounded_out_of_orderness(…), say, got {watermark!r:.60}")
+        spec = SourceSpec(source, watermark)
+        return Stream(self.ends, Node(spec, (), options_of(how, spec)))
 
     def from_collection(
         self,
@@ -102,7 +114,8 @@ class Environment(ABC):
         **how: Unpack[How],
     ) -> Stream:
         """The items of a list; of an iterator, which cannot be rewound; or of a function that returns either."""
-        return self.from_source(CollectionSource(items, how.get("parallelism", 1)), watermark=watermark, **how)
+        parts = Options(parallelism=how.get("parallelism")).parallelism or 1
+        return self.from_source(CollectionSource(items, parts), watermark=watermark, **how)
 
     def from_files(
         self,
@@ -148,7 +161,7 @@ class Environment(ABC):
         return self._started(plan, store, restored, dead)
 
     def _started(self, plan: Plan, store: Store | None, restored: Restored | None, dead: list[DeadLetter]) -> Job:
-        every = self.checkpointing.every if self.checkpointing else None
+        every = self.checkpointing.every if self.checkpointing else SHOWN
         timeout = self.checkpointing.timeout if self.checkpointing else 600.0
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
         crew = self._crew(plan, coordinator)
@@ -175,7 +188,7 @@ class Environment(ABC):
         """The graph with the sink for dead letters that no one else reads."""
         graph = Graph.of(self.name, self.ends.nodes, self.max_parallelism)
         read = {each.node for _, node in graph.nodes for each in node.inputs if each.output == DEAD}
-        left = [node for _, node in graph.nodes if node.options.on_error == "dead_letter" and node not in read]
+        left = [node for _, node in graph.nodes if node.options.on_error != "fail" and node not in read]
         if not left:
             return graph
         sink: SinkFunction[Any] = CollectSink(dead)
@@ -233,10 +246,18 @@ def _restored(plan: Plan, store: Store | None, savepoint: str | None, *, lenient
 
 
 def _legible(letter: DeadLetter) -> DeadLetter:
-    """The letter, its record shown as text where it is no plain data."""
+    """The letter, its record shown as text where it is no plain data, or JSON has no word for it."""
     try:
         pack(letter.record)
-        msgspec.json.encode(letter.record)
-    except (BadValueError, TypeError, ValueError):
-        return DeadLetter(letter.operator, repr(letter.record), letter.error, letter.attempts)
+        json_line(letter.record)
+    except (BadValueError, RecursionError):
+        return DeadLetter(letter.operator, text_of(letter.record), letter.error, letter.attempts)
     return letter
+
+
+def _checkpointing(given: Checkpointing | str | PathLike[str] | None) -> Checkpointing | None:
+    if given is None or isinstance(given, Checkpointing):
+        return given
+    if not isinstance(given, (str, PathLike)):
+        raise BadValueError(f"checkpoint= takes a folder or Checkpointing(folder, every=…), got {given!r:.60}")
+    return Checkpointing(fspath(given))

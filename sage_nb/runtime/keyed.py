@@ -9,8 +9,10 @@ from typing import Any, Generic, TypeVar
 
 from sage_nb.errors import BadValueError
 from sage_nb.runtime.keys import KeyGroups
+from sage_nb.stream.state import State
 
 Entry = TypeVar("Entry")
+Held = TypeVar("Held")
 
 
 class KeyedTable(Generic[Entry]):
@@ -59,6 +61,7 @@ class KeyedStore:
     def __init__(self, groups: KeyGroups) -> None:
         self._table: KeyedTable[tuple[Any, dict[str, Any]]] = KeyedTable(groups, lambda key: (key, {}))
         self._ttl: dict[str, float | None] = {}
+        self._kinds: dict[str, type] = {}
         self.key: Any = None
         self._current: dict[str, Any] | None = None
 
@@ -67,12 +70,18 @@ class KeyedStore:
         """Whether any state was declared."""
         return bool(self._ttl)
 
-    def declare(self, name: str, ttl: float | None) -> StateCell:
-        """A piece of state of that name."""
-        if ttl is not None and ttl <= 0:
+    def declare(self, declared: State[Held]) -> Held:
+        """The handle to a piece of state.
+
+        Raises BadValueError where another kind of state has its name.
+        """
+        name, ttl = declared.name, declared.ttl
+        if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not ttl > 0):
             raise BadValueError(f"the ttl of the state {name!r} must be more than 0 seconds, got {ttl!r}")
+        if self._kinds.setdefault(name, type(declared)) is not type(declared) or self._ttl.get(name, ttl) != ttl:
+            raise BadValueError(f"the state {name!r} is declared twice, and differently; give each state its own name")
         self._ttl[name] = ttl
-        return StateCell(self, name, ttl)
+        return declared.handle(StateCell(self, name, ttl))
 
     def select(self, key: Any) -> None:
         """From now on state is this key's."""
@@ -82,7 +91,9 @@ class KeyedStore:
     def current(self) -> dict[str, Any]:
         """The current key's pieces: [written at, value] by name."""
         if self._current is None:
-            raise BadValueError("keyed state belongs to a key; use it in map, process or on_timer, not in open()")
+            raise BadValueError(
+                "keyed state belongs to a key; read and write it in map, process or on_timer, not in open()"
+            )
         return self._current
 
     def snapshot(self) -> dict[int, Any]:

@@ -12,6 +12,7 @@ from sage_nb.runtime.edge import Edge
 from sage_nb.runtime.gate import CONTROL, FencedError, Gate
 from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Link, Part, Quit, Trigger
 from sage_nb.runtime.operators.ends import NAP, Reading, Timing
+from sage_nb.runtime.operators.guard import departed
 from sage_nb.runtime.operators.loop import AGAIN, Entering, Leaving
 from sage_nb.runtime.operators.running import Clock, Operator, Saved
 from sage_nb.runtime.pace import Pace
@@ -90,9 +91,11 @@ class Task:
                 pass
         except FencedError:
             pass
-        except Exception as error:  # noqa: BLE001  whatever it is, the coordinator decides
+        except BaseException as error:  # noqa: BLE001  whatever it is, sys.exit() too, the coordinator decides
             self._abandon()
-            self._link.failed(self.attempt, self, error)
+            self._link.failed(
+                self.attempt, self, error if isinstance(error, Exception) else departed(f"{self!r}", error)
+            )
 
     def _start(self, begin: Begin) -> None:
         self._reset()
@@ -383,7 +386,7 @@ class Task:
     def _close(self) -> None:
         self.probe.at("close", self.uid)
         while self._open:
-            self._open.pop().close()
+            self._open.pop().shut()
         self._link.closed(self.attempt, self)
 
     def _abandon(self) -> None:
@@ -391,6 +394,6 @@ class Task:
         while self._open:
             operator = self._open.pop()
             try:
-                operator.close()
+                operator.shut()
             except Exception:
                 LOG.warning("closing %r after a failure failed too", operator.place.name, exc_info=True)

@@ -130,6 +130,7 @@ class Wiring:
             probe=self.probe,
             clock=clock,
             job=self.plan.job,
+            keyed=all(isinstance(read.partition, g.ByKey) for read in node.inputs),
         )
         counting = isinstance(node.spec, g.WindowSpec) and isinstance(node.spec.windows, CountWindows)
         return (Counting if counting else OPERATORS[type(node.spec)])(node.spec, place)

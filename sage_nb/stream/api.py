@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 from typing_extensions import Unpack
 
-from sage_nb.errors import BadValueError, UnknownNameError
-from sage_nb.stream.check import callable_with, key_of
+from sage_nb.errors import BadValueError
+from sage_nb.stream.build import (
+    How,
+    branches_of,
+    check_body,
+    check_lateness,
+    join_spec,
+    options_of,
+    side_of,
+    until_of,
+)
+from sage_nb.stream.check import callable_with, function_of, is_kind, key_of, name_of
 from sage_nb.stream.function import (
     AggregateFunction,
     CoMapFunction,
@@ -20,7 +30,6 @@ from sage_nb.stream.function import (
     ProcessFunction,
 )
 from sage_nb.stream.graph import (
-    DEAD,
     LATE,
     MAIN,
     REST,
@@ -34,7 +43,6 @@ from sage_nb.stream.graph import (
     GatherSpec,
     HeadSpec,
     Input,
-    IntervalJoinSpec,
     Loop,
     MapSpec,
     Node,
@@ -42,32 +50,25 @@ from sage_nb.stream.graph import (
     ProcessSpec,
     SinkSpec,
     Spec,
-    SplitSpec,
     TailSpec,
     TimesSpec,
-    WindowJoinSpec,
     WindowSpec,
 )
-from sage_nb.stream.policy import Batching, CircuitBreaker, OnError, Options, Retry
 from sage_nb.stream.sink import CallSink, SinkFunction
 from sage_nb.stream.time import WatermarkStrategy
-from sage_nb.stream.window import Aggregating, Applying, Folding, Reducing, Span, TimeWindows, Windows
+from sage_nb.stream.window import (
+    Aggregating,
+    Applying,
+    CountWindows,
+    Folding,
+    Reducing,
+    SessionWindows,
+    Span,
+    TimeWindows,
+    Windows,
+)
 
 Key = str | Callable[[Any], Any]
-
-
-class How(TypedDict, total=False):
-    """Options that every operator takes."""
-
-    name: str
-    uid: str
-    parallelism: int
-    resources: Mapping[str, float]
-    retry: Retry
-    breaker: CircuitBreaker
-    timeout: float
-    batch: tuple[int, float] | int
-    on_error: OnError
 
 
 class Applicable(Protocol):
@@ -93,32 +94,41 @@ class Sinks:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """The records of one output of an operator. Methods give new streams; this one stays as it is."""
+    """The records of one output of an operator. Methods give new streams; this one stays as it is.
+
+    Every method that takes `how` takes the operator's options by name: `name`, `uid`, `parallelism`, `resources`,
+    `retry`, `breaker`, `timeout`, `batch`, `on_error`. Branches share their records: a function does not change the
+    record it is given, it returns another.
+    """
 
     sinks: Sinks
     node: Node
     output: str = MAIN
     partition: Partition = STRAIGHT
 
+    def __repr__(self) -> str:
+        output = "" if self.output == MAIN else f".{self.output}"
+        return f"<Stream {self.node.name!r}{output}{' ' * bool(self.partition.word)}{self.partition.word}>"
+
     def map(self, function: MapFunction[Any, Any] | Callable[[Any], Any], **how: Unpack[How]) -> Stream:
         """One record out for each one in."""
-        return self.then(MapSpec(_function(function, MapFunction, "map", 1)), how)
+        return self.then(MapSpec(function_of(function, MapFunction, "map", 1)), how)
 
     def filter(self, function: FilterFunction[Any] | Callable[[Any], bool], **how: Unpack[How]) -> Stream:
         """Only the records for which the function is true."""
-        return self.then(FilterSpec(_function(function, FilterFunction, "filter", 1)), how)
+        return self.then(FilterSpec(function_of(function, FilterFunction, "filter", 1)), how)
 
     def flat_map(
         self, function: FlatMapFunction[Any, Any] | Callable[[Any], Iterable[Any]], **how: Unpack[How]
     ) -> Stream:
         """Any number of records out for each one in."""
-        return self.then(FlatMapSpec(_function(function, FlatMapFunction, "flat_map", 1)), how)
+        return self.then(FlatMapSpec(function_of(function, FlatMapFunction, "flat_map", 1)), how)
 
     def process(self, function: ProcessFunction[Any, Any], **how: Unpack[How]) -> Stream:
         """The general operator: side outputs, and on a keyed stream state and timers."""
-        made = _function(function, ProcessFunction, "process", None)
-        if _kind(made, KeyedProcessFunction) and not isinstance(self.partition, ByKey):
-            raise BadValueError(f"{_name(made)} needs a keyed stream; write .key_by(…).process(…)")
+        made = function_of(function, ProcessFunction, "process", None)
+        if is_kind(made, KeyedProcessFunction) and not isinstance(self.partition, ByKey):
+            raise BadValueError(f"{name_of(made)} needs a keyed stream; write .key_by(…).process(…)")
         return self.then(ProcessSpec(made), how)
 
     def key_by(self, key: Key) -> Stream:
@@ -135,23 +145,23 @@ class Stream:
 
     def union(self, *others: Stream, **how: Unpack[How]) -> Stream:
         """The records of all these streams."""
-        inputs = [each.input() for each in (self, *others)]
+        for each in others:
+            _check_stream(each, "union()")
         how.setdefault("name", "union")
-        return Stream(self.sinks, Node(MapSpec(_same), tuple(inputs), options_of(how)))
+        return self._of(MapSpec(_same), [each.input() for each in (self, *others)], how)
 
-    def split(self, **branches: Callable[[Any], bool]) -> dict[str, Stream]:
-        """Named branches: a record goes to the first whose predicate holds, or to `"rest"`.
+    def split(self, **branches: Any) -> dict[str, Stream]:
+        """Named branches: a record goes to the first whose predicate holds, or to `"rest"`; options go by name, too.
 
         `stream.split(big=lambda n: n > 9)["big"]`.
         """
-        if not branches or {REST, DEAD, MAIN} & set(branches):
-            raise BadValueError("split() takes name=predicate pairs; 'rest', 'out' and 'dead' are names of its own")
-        pairs = tuple((name, callable_with(each, 1, f"split({name}=…)")) for name, each in branches.items())
-        node = self.then(SplitSpec(pairs), {}).node
-        return {name: Stream(self.sinks, node, name) for name in (*branches, REST)}
+        spec, how = branches_of(branches)
+        node = self.then(spec, how).node
+        return {name: Stream(self.sinks, node, name) for name in (*(name for name, _ in spec.branches), REST)}
 
     def connect(self, other: Stream) -> Connected:
         """Both streams, for an operator with two inputs."""
+        _check_stream(other, "connect()")
         return Connected(self, other)
 
     def join(
@@ -169,27 +179,33 @@ class Stream:
         `how` (windows only) is inner, left, right or outer; what has no partner is paired with None.
         """
         mine, theirs = on if isinstance(on, tuple) else (on, on)
-        spec = _join_spec(window, between, how)
-        inputs = (self.key_by(mine).input(0), other.key_by(theirs).input(1))
+        _check_stream(other, "join()")
         options.setdefault("name", "join")
-        return Stream(self.sinks, Node(spec, inputs, options_of(options)))
+        inputs = [self.key_by(mine).input(0), other.key_by(theirs).input(1)]
+        return self._of(join_spec(window, between, how), inputs, options)
 
     def gather(self, *others: Stream, on: Key, **how: Unpack[How]) -> Stream:
         """Tuples of one record of each of these streams, of equal key: what a fan-out computed, together again.
 
         What is not whole when the streams end goes out with None for what is missing.
         """
-        inputs = [each.key_by(on).input(port) for port, each in enumerate((self, *others))]
+        for each in others:
+            _check_stream(each, "gather()")
         how.setdefault("name", "gather")
-        return Stream(self.sinks, Node(GatherSpec(len(inputs)), tuple(inputs), options_of(how)))
+        inputs = [each.key_by(on).input(port) for port, each in enumerate((self, *others))]
+        return self._of(GatherSpec(len(inputs)), inputs, how)
 
     def window(self, windows: Windows, *, allowed_lateness: float = 0.0) -> WindowedStream:
         """Windows over each key's records (over all of them where the stream is not keyed).
 
         A record later than its window's end plus `allowed_lateness` seconds goes to `.side("late")`.
         """
+        if not isinstance(windows, (TimeWindows, SessionWindows, CountWindows)):
+            raise BadValueError(
+                f"window() takes tumbling(…), sliding(…), session(…) or count_window(…), got {windows!r:.60}"
+            )
         keyed = self if isinstance(self.partition, ByKey) else self.key_by(_one)
-        return WindowedStream(keyed, windows, allowed_lateness)
+        return WindowedStream(keyed, windows, check_lateness(allowed_lateness))
 
     def iterate(
         self,
@@ -200,19 +216,22 @@ class Stream:
         **how: Unpack[How],
     ) -> Stream:
         """Records go through `body` again and again, each until `until` holds for it, at most `max_rounds` times."""
-        callable_with(until, 1, "iterate(until=…)")
-        if max_rounds is not None and max_rounds < 1:
-            raise BadValueError(f"iterate(max_rounds=…) must be 1 or more, got {max_rounds!r}")
+        until = until_of(until, max_rounds)
         loop = Loop(max_rounds)
         head = replace(self, partition=STRAIGHT).then(HeadSpec(loop), how)
-        last = body(head)
-        _check_body(head, last)
+        last = callable_with(body, 1, "iterate()")(head)
+        if not isinstance(last, Stream):
+            raise BadValueError(f"iterate() takes a body that returns a stream, it returned {last!r:.60}")
+        check_body(head.node, last.node)
         if "uid" in how:
             how["uid"] += ".tail"
         return last.then(TailSpec(loop, until), how)
 
     def with_times(self, watermark: WatermarkStrategy, **how: Unpack[How]) -> Stream:
         """Give records their event time here, where the source does not."""
+        if not isinstance(watermark, WatermarkStrategy):
+            raise BadValueError(f"with_times() takes bounded_out_of_orderness(…), say, got {watermark!r:.60}")
+        how.setdefault("name", "with_times")
         return self.then(TimesSpec(watermark), how)
 
     def apply(self, what: Applicable, **how: Unpack[How]) -> Stream:
@@ -223,9 +242,7 @@ class Stream:
 
     def side(self, name: str) -> Stream:
         """A side output of this operator: "late", "dead" (`DeadLetter`s), or one its function names."""
-        if name == MAIN:
-            raise UnknownNameError("'out' is the stream itself; name a side output, such as 'late' or 'dead'")
-        return Stream(self.sinks, self.node, name)
+        return Stream(self.sinks, self.node, side_of(self.node.spec, name))
 
     @property
     def late(self) -> Stream:
@@ -235,10 +252,12 @@ class Stream:
     def sink(self, sink: SinkFunction[Any], **how: Unpack[How]) -> None:
         """Records leave the job here."""
         if not isinstance(sink, SinkFunction):
-            raise BadValueError(
-                f"sink() takes a sink such as JsonlSink or CollectSink, got {sink!r:.60}; "
-                f"for a function write .for_each(function)"
-            )
+            mend = "for a function write .for_each(function)"
+            if is_kind(sink, SinkFunction):
+                mend = f"write {name_of(sink)}(…)"
+            elif isinstance(sink, list):
+                mend = "for a list write CollectSink(list)"
+            raise BadValueError(f"sink() takes a sink such as JsonlSink or CollectSink, got {sink!r:.60}; {mend}")
         how.setdefault("name", type(sink).__name__)
         self.sinks.add(self.then(SinkSpec(sink), how).node)
 
@@ -252,7 +271,10 @@ class Stream:
 
     def then(self, spec: Spec, how: How) -> Stream:
         """The stream behind an operator of that kind."""
-        return Stream(self.sinks, Node(spec, (self.input(),), options_of(how)))
+        return self._of(spec, [self.input()], how)
+
+    def _of(self, spec: Spec, inputs: list[Input], how: How) -> Stream:
+        return Stream(self.sinks, Node(spec, tuple(inputs), options_of(how, spec)))
 
 
 @dataclass(frozen=True)
@@ -275,14 +297,16 @@ class Connected:
         return self._joined(functions, how, flat=True)
 
     def _joined(self, functions: tuple[Any, ...], how: How, *, flat: bool) -> Stream:
-        if len(functions) == 1 and _kind(functions[0], CoMapFunction):
+        if len(functions) == 1 and is_kind(functions[0], CoMapFunction):
             spec = CoMapSpec(functions[0], None, flat)
         elif len(functions) == 2:
             first, second = (callable_with(each, 1, "co_map()") for each in functions)
             spec = CoMapSpec(first, second, flat)
         else:
             raise BadValueError("co_map() takes a CoMapFunction, or two functions: one for each stream")
-        return Stream(self.first.sinks, Node(spec, (self.first.input(0), self.second.input(1)), options_of(how)))
+        how.setdefault("name", "co_map")
+        inputs = (self.first.input(0), self.second.input(1))
+        return Stream(self.first.sinks, Node(spec, inputs, options_of(how, spec)))
 
 
 @dataclass(frozen=True)
@@ -316,71 +340,16 @@ class WindowedStream:
         return self.stream.then(WindowSpec(self.windows, folding, self.lateness), how)
 
 
-def options_of(how: How) -> Options:
-    """The options as a value."""
-    given: dict[str, Any] = dict(how)
-    batch = given.get("batch")
-    if batch is not None:
-        given["batch"] = Batching(*batch) if isinstance(batch, tuple) else Batching(batch)
-    given["resources"] = tuple(sorted(dict(given.get("resources") or {}).items()))
-    unknown = set(given) - set(Options.__dataclass_fields__)
-    if unknown:
-        raise UnknownNameError.of("option", min(unknown), Options.__dataclass_fields__)
-    return Options(**given)
-
-
-def _function(function: Any, base: type, where: str, count: int | None) -> Any:
-    """A function object, a class of them (made anew in each subtask), or a callable."""
-    if _kind(function, base):
-        return function
-    if count is None or (isinstance(function, type) and hasattr(function, "open")):
-        raise BadValueError(f"{where}() takes a {base.__name__}, got {function!r:.60}; derive your class from it")
-    return callable_with(function, count, f"{where}()")
-
-
-def _kind(function: object, base: type) -> bool:
-    return isinstance(function, base) or (isinstance(function, type) and issubclass(function, base))
-
-
-def _name(function: object) -> str:
-    return getattr(function, "__name__", type(function).__name__)
-
-
-def _join_spec(window: TimeWindows | None, between: Span | None, how: str) -> Spec:
-    if (window is None) == (between is None):
-        raise BadValueError("join() takes either window=tumbling(…) or between=(lower, upper)")
-    if how not in ("inner", "left", "right", "outer"):
-        raise UnknownNameError.of("join", how, ("inner", "left", "right", "outer"))
-    if window is not None:
-        if not isinstance(window, TimeWindows):
-            raise BadValueError("join(window=…) takes tumbling or sliding windows of time")
-        return WindowJoinSpec(window, how)
-    lower, upper = between or (0.0, 0.0)
-    if how != "inner" or lower > upper:
-        raise BadValueError("join(between=(lower, upper)) is an inner join, with lower no more than upper")
-    return IntervalJoinSpec(lower, upper)
-
-
-def _check_body(head: Stream, last: object) -> None:
-    """The body stays inside the loop, and holds nothing that waits for event time."""
-    if not isinstance(last, Stream):
-        raise BadValueError(f"iterate() takes a body that returns a stream, it returned {last!r:.60}")
-    stack, seen = [last.node], set()
-    while stack:
-        node = stack.pop()
-        if node is head.node or node in seen:
-            continue
-        seen.add(node)
-        if not node.inputs:
-            raise BadValueError("the body of iterate() reads a stream from outside; connect it before the loop")
-        if isinstance(node.spec, (WindowSpec, WindowJoinSpec, IntervalJoinSpec, HeadSpec)):
-            raise BadValueError(f"{node.name!r} cannot stand in a loop: event time does not go round; put it behind")
-        stack.extend(each.node for each in node.inputs)
-
-
 def _same(value: Any) -> Any:
     return value
 
 
 def _one(_: Any) -> int:
     return 0
+
+
+def _check_stream(other: object, where: str) -> None:
+    if not isinstance(other, Stream):
+        raise BadValueError(
+            f"{where} takes streams, got {other!r:.60}; make one with from_collection() or from_source()"
+        )

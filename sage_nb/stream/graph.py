@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Any
 
 from sage_nb.errors import BadValueError
+from sage_nb.stream.check import Field
 from sage_nb.stream.policy import Options
 from sage_nb.stream.sink import SinkFunction
 from sage_nb.stream.source import SourceFunction
@@ -152,6 +154,11 @@ class SinkSpec(Spec):
 class Partition:
     """How records find the subtask that reads them; the plain one goes straight on where it can."""
 
+    @property
+    def word(self) -> str:
+        """What a drawing writes on the edge."""
+        return ""
+
 
 @dataclass(frozen=True)
 class ByKey(Partition):
@@ -159,10 +166,20 @@ class ByKey(Partition):
 
     key: Callable[[Any], Any]
 
+    @property
+    def word(self) -> str:
+        """The field, where it is one."""
+        return f"by {self.key.name}" if isinstance(self.key, Field) else "by key"
+
 
 @dataclass(frozen=True)
 class Everywhere(Partition):
     """Every record to every subtask."""
+
+    @property
+    def word(self) -> str:
+        """To all."""
+        return "broadcast"
 
 
 @dataclass(frozen=True)
@@ -170,6 +187,11 @@ class Custom(Partition):
     """`partitioner(record, subtasks)` says which."""
 
     partitioner: Callable[[Any, int], int]
+
+    @property
+    def word(self) -> str:
+        """The user's own."""
+        return "custom"
 
 
 STRAIGHT = Partition()
@@ -184,6 +206,9 @@ class Input:
     partition: Partition = STRAIGHT
     port: int = 0
 
+    def __repr__(self) -> str:
+        return f"Input({self.node.name!r}, {self.output!r})"
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -192,6 +217,9 @@ class Node:
     spec: Spec
     inputs: tuple[Input, ...] = ()
     options: Options = field(default_factory=Options)
+
+    def __repr__(self) -> str:
+        return f"Node({self.name!r}, {self.spec.kind}, reads {[read.node.name for read in self.inputs]})"
 
     @property
     def name(self) -> str:
@@ -252,12 +280,12 @@ def _uids(nodes: Sequence[Node]) -> list[str]:
     twice = [uid for uid, count in given.items() if count > 1]
     if twice:
         raise BadValueError(f"two operators have the uid {twice[0]!r}; give each its own")
-    counts: Counter[str] = Counter()
-    uids = []
-    for node in nodes:
-        word = node.options.uid or node.options.name or node.spec.kind
-        counts[word] += 1
-        while not node.options.uid and f"{word}-{counts[word]}" in given:
-            counts[word] += 1
-        uids.append(word if node.options.uid or (counts[word] == 1 and word not in given) else f"{word}-{counts[word]}")
-    return uids
+    taken = set(given)
+    return [node.options.uid or _free(node.options.name or node.spec.kind, taken) for node in nodes]
+
+
+def _free(word: str, taken: set[str]) -> str:
+    """`word`, or with a number behind it where that is taken already."""
+    uid = next(each for each in chain([word], (f"{word}-{at}" for at in count(2))) if each not in taken)
+    taken.add(uid)
+    return uid

@@ -9,7 +9,8 @@ from typing import Any, overload
 
 from typing_extensions import Unpack
 
-from sage_nb.stream.api import How, Stream
+from sage_nb.stream.api import Stream
+from sage_nb.stream.build import How
 from sage_nb.stream.check import callable_with
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import msgspec
 
-from sage_nb.errors import BadValueError
+from sage_nb.errors import BadValueError, UnknownNameError
 from sage_nb.records.plain import plain
+from sage_nb.stream.check import callable_with
 
 OnError = Literal["dead_letter", "fail"] | Callable[[Any, Exception], Any]
 
@@ -18,7 +21,8 @@ OnError = Literal["dead_letter", "fail"] | Callable[[Any, Exception], Any]
 class Retry:
     """Try a failing record again, `times` times: after `backoff` seconds, then twice that, up to `longest`.
 
-    `jitter` is the share by which each wait is lengthened at random; `on` are the errors worth another try.
+    `jitter` is the share by which each wait is lengthened at random; `on` are the errors worth another try. A call that
+    failed may have changed keyed state already: a function that is retried changes it last.
 
     >>> Retry(3, backoff=0.5).times
     3
@@ -33,8 +37,12 @@ class Retry:
     def __post_init__(self) -> None:
         if isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1:
             raise BadValueError(f"Retry needs a number of times, 1 or more, got {self.times!r}")
-        if min(self.backoff, self.longest, self.jitter) < 0:
-            raise BadValueError("Retry's backoff, longest and jitter must be 0 or more")
+        for name in ("backoff", "longest", "jitter"):
+            _seconds(f"Retry's {name}", getattr(self, name), least=0)
+        kinds = self.on if isinstance(self.on, tuple) else (self.on,)
+        if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
+            raise BadValueError(f"Retry(on=…) takes classes of errors, such as (TimeoutError,), got {self.on!r:.60}")
+        object.__setattr__(self, "on", kinds)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,9 @@ class CircuitBreaker:
     """After a share of `failure_rate` of the last `window` calls failed, none is made for `open_for` seconds.
 
     Records that come meanwhile go the way of `on_error` at once, with a `CircuitOpenError`.
+
+    >>> CircuitBreaker(failure_rate=0.5, window=10, open_for=60).open_for
+    60
     """
 
     failure_rate: float = 0.5
@@ -58,7 +69,11 @@ class CircuitBreaker:
 
 @plain
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A record that an operator could not handle, with the error and how often it was tried."""
+    """A record that an operator could not handle, with the error and how often it was tried (0: never, circuit open).
+
+    >>> DeadLetter("parse", "{", "ValueError: no JSON", 3).attempts
+    3
+    """
 
     operator: str
     record: Any
@@ -74,10 +89,23 @@ class Batching:
     wait: float = 0.05
 
     def __post_init__(self) -> None:
-        if isinstance(self.most, bool) or not isinstance(self.most, int) or self.most < 1 or self.wait < 0:
+        whole = isinstance(self.most, int) and not isinstance(self.most, bool)
+        number = isinstance(self.wait, (int, float)) and not isinstance(self.wait, bool)
+        if not (whole and number and self.most >= 1 and self.wait >= 0):
             raise BadValueError(
                 f"batch=(most, wait) needs 1 record or more and 0 seconds or more, got {(self.most, self.wait)!r}"
             )
+
+    @classmethod
+    def of(cls, given: object) -> Batching:
+        """What `batch=` was given: a number of records, or that and the seconds to wait."""
+        parts = given if isinstance(given, (tuple, list)) else (given,)
+        if not 1 <= len(parts) <= 2:
+            raise BadValueError(f"batch= takes a number of records, or (most, wait), got {given!r:.60}")
+        return cls(*parts)
+
+
+RESOURCES = ("memory", "num_cpus", "num_gpus")  # those that Ray knows; others are a cluster's own
 
 
 @dataclass(frozen=True)
@@ -99,9 +127,33 @@ class Options:
             isinstance(self.parallelism, bool) or not isinstance(self.parallelism, int) or self.parallelism < 1
         ):
             raise BadValueError(f"parallelism must be a whole number of 1 or more, got {self.parallelism!r}")
-        if self.timeout is not None and self.timeout <= 0:
-            raise BadValueError(f"timeout must be more than 0 seconds, got {self.timeout!r}")
-        if self.on_error not in ("dead_letter", "fail") and not callable(self.on_error):
+        if self.timeout is not None:
+            _seconds("timeout", self.timeout)
+        for name, kind in (("name", str), ("uid", str), ("retry", Retry), ("breaker", CircuitBreaker)):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, kind):
+                raise BadValueError(f"{name} must be a {kind.__name__}, got {given!r:.60}")
+        if callable(self.on_error):
+            callable_with(self.on_error, 2, "on_error=")
+        elif self.on_error not in ("dead_letter", "fail"):
             raise BadValueError(
-                f"on_error must be 'dead_letter', 'fail' or a function of record and error, got {self.on_error!r}"
+                f"on_error must be 'dead_letter', 'fail' or a function of record and error, got {self.on_error!r:.60}"
             )
+        _check_resources(self.resources)
+
+
+def _check_resources(resources: tuple[tuple[str, float], ...]) -> None:
+    for name, amount in resources:
+        near = get_close_matches(str(name), RESOURCES, n=1, cutoff=0.6)
+        if not isinstance(name, str) or (name not in RESOURCES and near):
+            raise UnknownNameError.of("resource", str(name), RESOURCES)
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < math.inf:
+            raise BadValueError(f"resources={{{name!r}: …}} must be a number of 0 or more, got {amount!r:.60}")
+
+
+def _seconds(what: str, given: object, least: float | None = None) -> None:
+    number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not number or not (given > 0 if least is None else given >= least):  # type: ignore[operator]
+        raise BadValueError(
+            f"{what} must be {'more than 0' if least is None else '0 or more'} seconds, got {given!r:.60}"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -62,11 +62,11 @@ class CollectionSource(SourceFunction[Out]):
     """The items of a sequence, dealt out to `parts` splits; or of what a function returns, or an iterator gives."""
 
     def __init__(self, items: Iterable[Out] | Callable[[], Iterable[Out]], parts: int = 1) -> None:
-        if not callable(items) and not isinstance(items, Iterable):
+        if isinstance(items, (str, bytes, Mapping)) or not (callable(items) or isinstance(items, Iterable)):
             raise BadValueError(
                 f"from_collection() takes a list, an iterator or a function that returns one, got {items!r:.60}"
             )
-        self._items, self._parts = items, parts
+        self._items, self._parts, self._begun = items, parts, False
         if parts > 1 and not isinstance(items, Sequence):
             raise BadValueError(f"only a list can be dealt out to {parts} splits; pass a list, or parallelism=1")
 
@@ -89,15 +89,31 @@ class CollectionSource(SourceFunction[Out]):
         return type(self._items) in (list, tuple, range)
 
     def splits(self) -> Sequence[str]:
-        """Numbers."""
-        return [str(part) for part in range(self._parts)]
+        """Number and how many there are: `0/1` is the whole."""
+        return [f"{part}/{self._parts}" for part in range(self._parts)]
 
     def read(self, split: str, start: int, /) -> Iterable[Out]:
-        """Every `parts`-th item; of an iterator, what is left of it."""
+        """Every `parts`-th item.
+
+        Raises BadValueError for an iterator that was read before, and for a list that was dealt out otherwise.
+        """
+        part, _, parts = split.partition("/")
+        if parts != str(self._parts):
+            raise BadValueError(
+                f"the list of from_collection() was dealt out to {parts} subtasks when the checkpoint was taken and is "
+                f"now to {self._parts}; give it parallelism={parts} again"
+            )
+        if isinstance(self._items, Iterator):
+            if self._begun:
+                raise BadValueError(
+                    "from_collection() was given an iterator, which an earlier run has read; "
+                    "give it a list, or a function that returns the iterator"
+                )
+            self._begun = True
         items = self._items() if callable(self._items) else self._items
         if isinstance(items, Sequence):
-            return islice(_every(items, int(split), self._parts), start, None)
-        return items if isinstance(self._items, Iterator) else islice(items, start, None)
+            return islice(_every(items, int(part), self._parts), start, None)
+        return islice(items, start, None)
 
 
 class FileSource(SourceFunction[Any]):

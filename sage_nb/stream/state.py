@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -49,7 +50,7 @@ class ValueHandle(Generic[Value]):
     def value(self) -> Value:
         """The current key's value."""
         held = self._cell.read()
-        return self._default if held is None else held[0]
+        return deepcopy(self._default) if held is None else held[0]  # a list of one key must not be another's
 
     def update(self, value: Value) -> None:
         """Keep another."""

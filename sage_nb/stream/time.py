@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,9 @@ class WatermarkStrategy:
     idle_after: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.delay < FOREVER:
+        if not callable(self.timestamp) and not isinstance(self.timestamp, str):
+            raise BadValueError(f"timestamp must be a field's name or a function, got {self.timestamp!r:.60}")
+        if not isinstance(self.delay, (int, float)) or not 0 <= self.delay < FOREVER:
             raise BadValueError(f"out-of-orderness must be 0 seconds or more, got {self.delay!r}")
         if self.every is not None and self.every < 1:
             raise BadValueError(f"every must be 1 record or more, got {self.every!r}")
@@ -40,21 +43,32 @@ class WatermarkStrategy:
 
         Raises BadValueError where it has none.
         """
-        given = value
         try:
             given = self.timestamp(value) if callable(self.timestamp) else _field(value, self.timestamp)
-            return float(given)
+            return _seconds(given)
         except (LookupError, AttributeError, TypeError, ValueError) as error:
             raise BadValueError(
                 f"no event time in {value!r:.60}: {type(error).__name__} {error}; "
                 f"name the field that holds seconds, or give a function, as timestamp="
             ) from error
 
-    def after(self, watermark: float, value: Any, time: float) -> float:
-        """The watermark once this record has passed."""
+    def marked(self, value: Any) -> float | None:
+        """The watermark that the record carries, if it carries one.
+
+        Raises BadValueError where what it carries is no time.
+        """
+        mark = None if self.marker is None else self.marker(value)
+        try:
+            return None if mark is None else _seconds(mark)
+        except (TypeError, ValueError) as error:
+            raise BadValueError(
+                f"no watermark in {value!r:.60}: {error}; the marker must give seconds, or None"
+            ) from error
+
+    def after(self, watermark: float, time: float, marked: float | None) -> float:
+        """The watermark once a record of that time, which carries that mark, has passed."""
         if self.marker is None:
             return max(watermark, time - self.delay)
-        marked = self.marker(value)
         return watermark if marked is None else max(watermark, marked)
 
 
@@ -67,7 +81,7 @@ def bounded_out_of_orderness(
 ) -> WatermarkStrategy:
     """Records come at most `seconds` late: the watermark trails the latest time seen by as much.
 
-    >>> bounded_out_of_orderness(5).after(float("-inf"), {"time": 12}, 12.0)
+    >>> bounded_out_of_orderness(5).after(float("-inf"), 12.0, None)
     7.0
     """
     return WatermarkStrategy(timestamp, seconds, None, every, idle_after)
@@ -90,10 +104,17 @@ def punctuated(
     """Some records say how far time has come: `marker(record)` is that time, or None.
 
     >>> strategy = punctuated(lambda record: record.get("up_to"))
-    >>> strategy.after(3.0, {"time": 9, "up_to": 8}, 9.0), strategy.after(3.0, {"time": 9}, 9.0)
-    (8, 3.0)
+    >>> strategy.marked({"time": 9, "up_to": 8}), strategy.marked({"time": 9})
+    (8.0, None)
     """
     return WatermarkStrategy(timestamp, 0.0, marker, every, idle_after)
+
+
+def _seconds(given: Any) -> float:
+    seconds = float(given)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{given!r} is no moment")
+    return seconds
 
 
 def _field(value: Any, name: str) -> Any:

@@ -2,86 +2,48 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
-from sage_nb.errors import BadValueError
+from sage_nb.runtime.gate import FencedError
 from sage_nb.runtime.keyed import KeyedStore
-from sage_nb.runtime.operators.guard import LOST, WrongReturnError
-from sage_nb.runtime.operators.running import Operator, Place, Saved, closed, fresh, opened
+from sage_nb.runtime.operators.guard import LOST, MisuseError, WrongReturnError, shown
+from sage_nb.runtime.operators.holding import Holding
+from sage_nb.runtime.operators.lifecycle import closed, fresh, naming, opened
+from sage_nb.runtime.operators.running import Place, Saved
 from sage_nb.stream.batch import Batch
 from sage_nb.stream.function import CoMapFunction, FilterFunction, FlatMapFunction, MapFunction, Snapshotting
 from sage_nb.stream.graph import REST, CoMapSpec, FilterSpec, FlatMapSpec, MapSpec, Spec, SplitSpec
 
 
-class Applying(Operator):
+class Applying(Holding):
     """Holds one user function: opens, calls, snapshots and closes it."""
 
     def __init__(self, spec: Spec, place: Place) -> None:
         super().__init__(spec, place)
         self.store = KeyedStore(place.groups)
-        self._held: Batch | None = None
-        self._since = 0.0
         self._function: Any = None
-        self._beginning: Any = None
+        self._beginning: list[Any] | None = None
 
     def open(self) -> None:
         """One instance for this subtask."""
         self.place.probe.at("open", self.place.uid)
-        self._function = fresh(self._declared(), self.place.name)
-        opened(self._function, self.place.context(self.metrics, self.store))
-        if isinstance(self._function, Snapshotting):
-            self._beginning = self._function.snapshot_state()
+        function = fresh(self._declared(), self.place.name)
+        self._function = opened(function, self.place.context(self.metrics, self.store))
+        self._beginning = None
+        if self.store.used and self.place.options.timeout:
+            raise MisuseError(
+                f"operator {self.place.name!r} has keyed state and a timeout=; a call that is left behind could write "
+                f"to another key's state, so put the slow part into a map() of its own"
+            )
         self._bind()
 
     def close(self) -> None:
-        """The function, and the thread its calls were timed in."""
+        """The function."""
         function, self._function = self._function, None
-        closed([function])
-
-    def process(self, batch: Batch, port: int) -> None:
-        """At once, or when there are enough for a full batch."""
-        batching = self.place.options.batch
-        if batching is None:
-            self.handle(batch, port)
-            return
-        if self._held is not None and not self._held.fits(batch):
-            self.flush()
-        if self._held is None:
-            self._held, self._since = batch, time.time()
-        else:
-            self._held = Batch.joined([self._held, batch])
-        while self._held is not None and len(self._held) >= batching.most:
-            self._release(batching.most)
-
-    def handle(self, batch: Batch, port: int) -> None:
-        """Call the function for a batch."""
-        raise NotImplementedError
-
-    def flush(self) -> None:
-        """Call it with what is there."""
-        while self._held is not None:
-            batching = self.place.options.batch
-            self._release(batching.most if batching else len(self._held))
-
-    @property
-    def deadline(self) -> float | None:
-        """When the oldest record has waited long enough."""
-        batching = self.place.options.batch
-        return self._since + batching.wait if batching and self._held is not None else None
-
-    def wake(self, now: float) -> None:
-        """Handle what waits."""
-        if self.deadline is not None and now >= self.deadline:
-            self.place.clock.enter(self.place.uid)
-            self.flush()
-            self.place.clock.leave()
-
-    @property
-    def waiting(self) -> int:
-        """Records kept for a fuller batch."""
-        return 0 if self._held is None else len(self._held)
+        closed(function, self.place.name)
 
     def groups(self) -> dict[str, dict[int, Any]]:
         """The function's keyed state."""
@@ -89,7 +51,7 @@ class Applying(Operator):
 
     def own(self) -> Any:
         """The function's own state."""
-        return [self._function.snapshot_state()] if isinstance(self._function, Snapshotting) else None
+        return [self._snapshot()] if isinstance(self._function, Snapshotting) else None
 
     def restore(self, saved: Saved) -> None:
         """Keyed state of the groups owned; the function's own where the parallelism is the same.
@@ -97,16 +59,25 @@ class Applying(Operator):
         Raises BadValueError where a function's own state would have to be dealt out anew.
         """
         super().restore(saved)
-        self._held = None
         self.store.restore({g: s for g, s in saved.groups.get("state", {}).items() if self.place.owns(g)})
         if not isinstance(self._function, Snapshotting):
             return
         if saved.own and saved.parallelism != self.place.parallelism:
-            raise BadValueError(
+            raise MisuseError(
                 f"operator {self.place.name!r} has state of its own for {saved.parallelism} subtasks and is to run in "
                 f"{self.place.parallelism}; use keyed state, which can be dealt out anew, or the old parallelism"
             )
-        self._function.restore_state(saved.own.get(self.place.subtask, [self._beginning])[0])
+        if self._beginning is None:
+            self._beginning = [deepcopy(self._snapshot())]
+        elif not saved.own:
+            saved = replace(saved, own={self.place.subtask: deepcopy(self._beginning)})
+        if saved.own:
+            with naming(self.place.name, "restored"):
+                self._function.restore_state(saved.own[self.place.subtask][0])
+
+    def _snapshot(self) -> Any:
+        with naming(self.place.name, "checkpointed"):
+            return self._function.snapshot_state()
 
     def each(self, call: Callable[[Any], Any], batch: Batch) -> tuple[list[Any], list[int] | None]:
         """Results of `call` for a batch, and the places they come from (None: all, one for each)."""
@@ -114,7 +85,7 @@ class Applying(Operator):
         if not self.guard.idle:
             made, failed = [self._one(call, batch, at) for at in range(len(values))], True
         elif self.store.used:
-            keys, select = self._keys(batch), self.store.select
+            keys, select = batch.keys or [None] * len(values), self.store.select
 
             def keyed(at: int) -> Any:
                 select(keys[at])
@@ -150,22 +121,8 @@ class Applying(Operator):
 
     def _one(self, call: Callable[[Any], Any], batch: Batch, at: int) -> Any:
         if self.store.used:
-            self.store.select(self._keys(batch)[at])
+            self.store.select(batch.keys[at] if batch.keys is not None else None)
         return self.guard.call(call, batch.values[at])
-
-    def _keys(self, batch: Batch) -> list[Any]:
-        if batch.keys is None:
-            raise BadValueError(
-                f"operator {self.place.name!r} uses keyed state on a stream without keys; put .key_by(…)"
-            )
-        return batch.keys
-
-    def _release(self, most: int) -> None:
-        held = self._held
-        if held is None:
-            return
-        self._held = held.cut(slice(most, None)) if len(held) > most else None
-        self.handle(held.cut(slice(most)) if len(held) > most else held, 0)
 
     def _declared(self) -> Any:
         return self.spec.function  # type: ignore[attr-defined]
@@ -175,14 +132,19 @@ class Applying(Operator):
 
 
 class OneToOne(Applying):
-    """`map`: one out for each in; whole batches where the function takes them."""
+    """`map`: one out for each in; whole batches where the function takes them.
+
+    Where a batch fails, each of its records is tried alone, to find the one to blame: a good one is called twice at
+    most, once in the batch and once alone.
+    """
 
     spec: MapSpec
 
     def _bind(self) -> None:
         function = self._function
-        self._call = function.map if isinstance(function, MapFunction) else function
         self._batch = function.map_batch if _takes_batches(function) else None
+        single = function.map if isinstance(function, MapFunction) else function
+        self._call = self._alone if self._batch else single
 
     def handle(self, batch: Batch, port: int) -> None:
         """Emit as many as came, less those that failed."""
@@ -195,14 +157,17 @@ class OneToOne(Applying):
             self.emit(Batch(made, out.times, None, out.rounds))
 
     def _whole(self, batch: Batch) -> tuple[list[Any], list[int] | None]:
-        if len(batch) > 1 and self.guard.idle:
-            try:
-                return self._counted(batch.values), None
-            except WrongReturnError:
-                raise
-            except Exception:  # noqa: BLE001  one of them is to blame: one by one shows which
-                return self.each(lambda value: self._counted([value])[0], batch)
-        return self.each(lambda value: self._counted([value])[0], batch)
+        if len(batch) == 1:
+            return self.each(self._alone, batch)
+        try:
+            return self.guard.once(self._counted, batch.values), None
+        except (FencedError, MisuseError):
+            raise
+        except Exception:  # noqa: BLE001  one of them is to blame: one by one shows which
+            return self.each(self._alone, batch)
+
+    def _alone(self, value: Any) -> Any:
+        return self._counted([value])[0]
 
     def _counted(self, values: list[Any]) -> list[Any]:
         made = self._batch(list(values)) if self._batch else []
@@ -227,9 +192,7 @@ class Filtering(Applying):
         """Emit those kept."""
         verdicts, places = self.each(self._call, batch)
         origins = range(len(batch)) if places is None else places
-        kept = [at for at, verdict in zip(origins, verdicts, strict=True) if verdict]
-        if len(kept) < len(verdicts) and any(verdict is None for verdict in verdicts):
-            raise WrongReturnError(f"filter {self.place.name!r} returned None; it must return True or False")
+        kept = self._kept(verdicts, origins)
         self.counters.passed += len(kept)
         self.counters.filtered += len(verdicts) - len(kept)
         if len(kept) == len(batch):
@@ -237,6 +200,17 @@ class Filtering(Applying):
         elif kept:
             out = batch.at(kept)
             self.emit(Batch(out.values, out.times, None, out.rounds))
+
+    def _kept(self, verdicts: list[Any], origins: Sequence[int]) -> list[int]:
+        try:
+            kept = [at for at, verdict in zip(origins, verdicts, strict=True) if verdict]
+        except Exception as error:  # an array, say, is neither true nor false
+            raise WrongReturnError(
+                f"filter {self.place.name!r} must return True or False, got what is neither: {error}"
+            ) from error
+        if len(kept) < len(verdicts) and any(verdict is None for verdict in verdicts):
+            raise WrongReturnError(f"filter {self.place.name!r} returned None; it must return True or False")
+        return kept
 
 
 class FlatMapping(Applying):
@@ -248,6 +222,10 @@ class FlatMapping(Applying):
         function = self._function
         call = function.flat_map if isinstance(function, FlatMapFunction) else function
         self._call = lambda value: as_list(call(value), self.place.name)
+
+    def accepted(self, made: Any) -> Any:
+        """Records, as of the function itself."""
+        return as_list(made, self.place.name)
 
     def handle(self, batch: Batch, port: int) -> None:
         """Emit all that came out, each with its origin's columns."""
@@ -269,7 +247,26 @@ class Splitting(Applying):
         return self._branch
 
     def _branch(self, value: Any) -> str:
-        return next((name for name, holds in self.spec.branches if holds(value)), REST)
+        for name, holds in self.spec.branches:
+            verdict = holds(value)
+            if verdict is None:
+                raise WrongReturnError(
+                    f"the predicate of branch {name!r} of {self.place.name!r} returned None; "
+                    f"it must return True or False"
+                )
+            if verdict:
+                return name
+        return REST
+
+    def accepted(self, made: Any) -> Any:
+        """A branch's name.
+
+        Raises WrongReturnError where there is none of that name.
+        """
+        names = [*(name for name, _ in self.spec.branches), REST]
+        if made not in names:
+            raise WrongReturnError(f"on_error of {self.place.name!r} must give one of {names}, got {shown(made)}")
+        return made
 
     def handle(self, batch: Batch, port: int) -> None:
         """Emit each branch's records; those for a rest that no one reads are filtered."""
@@ -299,9 +296,9 @@ class CoMapping(Applying):
         name = self.place.name
         self._calls = [(lambda v, call=call: as_list(call(v), name)) if self.spec.flat else call for call in pair]
 
-    def process(self, batch: Batch, port: int) -> None:
-        """Never held back: the two inputs keep their order."""
-        self.handle(batch, port)
+    def accepted(self, made: Any) -> Any:
+        """What the functions themselves give."""
+        return as_list(made, self.place.name) if self.spec.flat else made
 
     def handle(self, batch: Batch, port: int) -> None:
         """Emit what the port's function makes."""
@@ -319,11 +316,11 @@ class CoMapping(Applying):
 def as_list(made: Any, name: str) -> list[Any]:
     """What a flat_map or process function gave, as a list.
 
-    Raises BadValueError for what has no records in it.
+    Raises WrongReturnError for what has no records in it.
     """
-    if made is None or isinstance(made, (str, bytes)) or not isinstance(made, Iterable):
+    if isinstance(made, (str, bytes, Mapping)) or not isinstance(made, Iterable):
         raise WrongReturnError(
-            f"operator {name!r} must return an iterable of records (a list, or yield them), got {made!r:.60}"
+            f"operator {name!r} must return an iterable of records (a list, or yield them), got {shown(made)}"
         )
     return list(made)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from sage_nb.errors import BadValueError
-from sage_nb.runtime.operators.guard import LOST, Guard
-from sage_nb.runtime.operators.running import Operator, Place, Saved, closed, fresh, opened
+from sage_nb.errors import SageError
+from sage_nb.runtime.gate import FencedError
+from sage_nb.runtime.operators.guard import LOST, Guard, MisuseError, OperatorError, WrongReturnError, shown
+from sage_nb.runtime.operators.holding import Holding
+from sage_nb.runtime.operators.lifecycle import closed, fresh, naming, opened
+from sage_nb.runtime.operators.running import Operator, Place, Saved
 from sage_nb.stream.batch import FULL, Batch
 from sage_nb.stream.graph import SinkSpec, SourceSpec, Spec, TimesSpec
 from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
@@ -60,7 +64,7 @@ class Reading(Operator):
         """The source."""
         self._splits = []
         source, self._source = self._source, None
-        closed([source])
+        closed(source, self.place.name)
 
     @property
     def exhausted(self) -> bool:
@@ -91,6 +95,10 @@ class Reading(Operator):
         finally:
             self.place.clock.leave()
 
+    def accepted(self, made: Any) -> Any:
+        """An event time."""
+        return stand_in(made, self.place.name)
+
     def own(self) -> Any:
         """The state of each split."""
         return [split.state for split in self._splits]
@@ -103,15 +111,22 @@ class Reading(Operator):
         super().restore(saved)
         source = self._reader()
         if self._used and not source.replayable:
-            raise BadValueError(
+            raise MisuseError(
                 f"source {self.place.name!r} reads an iterator, which cannot be read again after a failure; "
                 f"give from_collection() a list, or a function that returns the iterator"
             )
         known = {name: tuple(state) for own in saved.own.values() for name, *state in own}
-        names = list(dict.fromkeys([*source.splits(), *known]))
+        names = list(dict.fromkeys([*self._names(source), *known]))
         mine = [name for at, name in enumerate(names) if at % self.place.parallelism == self.place.subtask]
         self._splits = [Split(name, known.get(name, BEGINNING)) for name in mine]
         self.fast = False
+
+    def _names(self, source: SourceFunction[Any]) -> list[str]:
+        with naming(self.place.name, "asked for its splits"):
+            names = source.splits()
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
+            raise MisuseError(f"source {self.place.name!r}: splits() must give different names, got {shown(names)}")
+        return list(names)
 
     def _reader(self) -> SourceFunction[Any]:
         if self._source is None:
@@ -120,14 +135,32 @@ class Reading(Operator):
 
     def _read(self, split: Split, most: int) -> bool:
         self._used = True
-        if split.rows is None:
-            split.rows = iter(self._reader().read(split.name, split.records))
         most = min(most, self._room(split))
-        values, idle = self._quick(split, most) if self._reader().at_hand else self._patient(split, most)
+        try:
+            if split.rows is None:
+                split.rows = self._rows(split)
+            values, idle = self._quick(split, most) if self._reader().at_hand else self._patient(split, most)
+        except SageError as error:
+            if repr(self.place.name) in str(error):
+                raise
+            raise type(error)(f"source {self.place.name!r}: {error}") from error
+        except Exception as error:
+            raise OperatorError(
+                f"source {self.place.name!r} failed in split {split.name!r}, after its record {split.records}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if values:
             split.last = time.monotonic()
             self._send(split, values)
         return not idle
+
+    def _rows(self, split: Split) -> Iterator[Any]:
+        rows = self._reader().read(split.name, split.records)
+        if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
+            raise MisuseError(
+                f"source {self.place.name!r}: read() must yield records or return an iterable, got {shown(rows)}"
+            )
+        return iter(rows)
 
     def _quick(self, split: Split, most: int) -> tuple[list[Any], bool]:
         """The next records, all at once (a quarter of the time of one by one); copies, for the list is the user's."""
@@ -192,6 +225,10 @@ class Timing(Operator):
         if out.values:
             self.emit(out)
 
+    def accepted(self, made: Any) -> Any:
+        """An event time."""
+        return stand_in(made, self.place.name)
+
     def own(self) -> Any:
         """How far event time has come."""
         return self.reached
@@ -202,7 +239,7 @@ class Timing(Operator):
         self.reached = min(saved.own.values(), default=-FOREVER)
 
 
-class Sinking(Operator):
+class Sinking(Holding):
     """The running half of a sink; a two-phase one is asked to prepare before a checkpoint and commits after it."""
 
     spec: SinkSpec
@@ -220,22 +257,31 @@ class Sinking(Operator):
     def close(self) -> None:
         """The sink."""
         sink, self._sink = self._sink, None
-        closed([sink])
+        closed(sink, self.place.name)
 
-    def process(self, batch: Batch, port: int) -> None:
-        """The whole batch; where it fails, record by record, to find the one to blame."""
+    def handle(self, batch: Batch, port: int) -> None:
+        """The whole batch where the sink takes batches; where it fails, record by record, to find the one to blame."""
         if type(self._sink).write_batch is SinkFunction.write_batch:
-            self._one_by_one(self._sink.write, batch)
+            self._singly(self._sink.write, batch)
         else:
-            try:
-                self._sink.write_batch(list(batch.values))
-                self.counters.passed += len(batch)
-            except OSError:  # no record is to blame for a full disk
-                raise
-            except Exception:  # noqa: BLE001  the policy decides, for each record
-                self._one_by_one(self._alone, batch)
+            self._whole(batch)
         if not self.place.probe.two_phase:
             self._show()
+
+    def _whole(self, batch: Batch) -> None:
+        try:
+            self.guard.once(self._sink.write_batch, list(batch.values))
+            self.counters.passed += len(batch)
+        except (FencedError, MisuseError):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and isinstance(self._sink, TwoPhaseSink):
+                raise OperatorError(f"sink {self.place.name!r} cannot write: {error}") from error  # a full disk, say
+            self._singly(self._alone, batch)
+
+    def _singly(self, write: Callable[[Any], Any], batch: Batch) -> None:
+        made = [self.guard.call(write, value) for value in batch.values]
+        self.counters.passed += sum(each is not LOST for each in made)
 
     def prepare(self, checkpoint: int) -> None:
         """First phase."""
@@ -270,10 +316,6 @@ class Sinking(Operator):
                     self._sink.commit(handle)
         self._sink.discard(saved.checkpoint)
 
-    def _one_by_one(self, write: Callable[[Any], None], batch: Batch) -> None:
-        written = [self.guard.call(write, value) for value in batch.values]
-        self.counters.passed += sum(each is not LOST for each in written)
-
     def _alone(self, value: Any) -> None:
         self._sink.write_batch([value])
 
@@ -285,10 +327,26 @@ class Sinking(Operator):
 
 def timed(guard: Guard, strategy: WatermarkStrategy, batch: Batch, reached: float) -> tuple[Batch, float]:
     """The batch with event times, less the records that have none, and how far time has come behind it."""
-    times = [guard.call(strategy.time_of, value) for value in batch.values]
-    if any(at is LOST for at in times):
-        kept = [place for place, at in enumerate(times) if at is not LOST]
-        batch, times = batch.at(kept), [times[place] for place in kept]
-    for value, at in zip(batch.values, times, strict=True):
-        reached = strategy.after(reached, value, at)
+
+    def read(value: Any) -> tuple[float, float | None]:
+        return strategy.time_of(value), strategy.marked(value)
+
+    found = [guard.call(read, value) for value in batch.values]
+    if any(each is LOST for each in found):
+        kept = [place for place, each in enumerate(found) if each is not LOST]
+        batch, found = batch.at(kept), [found[place] for place in kept]
+    times = []
+    for at, marked in found:
+        times.append(at)
+        reached = strategy.after(reached, at, marked)
     return Batch(batch.values, times, None, batch.rounds), reached
+
+
+def stand_in(made: Any, name: str) -> tuple[float, None]:
+    """The event time that `on_error` gives a record that has none.
+
+    Raises WrongReturnError where it is no time.
+    """
+    if isinstance(made, bool) or not isinstance(made, (int, float)) or not math.isfinite(made):
+        raise WrongReturnError(f"on_error of {name!r} must give the record's event time in seconds, got {shown(made)}")
+    return float(made), None

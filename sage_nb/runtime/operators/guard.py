@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, Final
 
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from sage_nb.errors import BadValueError, SageError
 from sage_nb.runtime.gate import FencedError
@@ -32,15 +31,19 @@ class OperatorError(SageError):
     """An operator failed on a record, and its policy is to fail."""
 
 
-class WrongReturnError(BadValueError):
-    """A function gave what its operator cannot use: a mistake in the code, which no policy covers up."""
+class MisuseError(BadValueError):
+    """A mistake in the code of a job: every record would meet it, so no policy covers it up."""
 
 
-class CircuitOpenError(SageError):
+class WrongReturnError(MisuseError):
+    """A function gave what its operator cannot use."""
+
+
+class CircuitOpenError(OperatorError):
     """A call not made: too many before it failed."""
 
 
-class OperatorTimeoutError(SageError):
+class OperatorTimeoutError(OperatorError):
     """A call that took longer than the operator's timeout."""
 
 
@@ -52,6 +55,7 @@ class Guard:
         self._operator, self._retry, self._on_error = operator, options.retry, options.on_error
         self._limit = Limit(options.timeout, operator.place.name) if options.timeout else None
         self._breaker = Breaker(options.breaker) if options.breaker else None
+        self._calls = 0  # made for the record at hand
         self.halt = threading.Event()
 
     @property
@@ -62,32 +66,17 @@ class Guard:
     def call(self, function: Callable[[Any], Any], value: Any, *, orphan: bool = False) -> Any:
         """`function(value)` under the policy, or `LOST`; `orphan`: the value was not received as a record."""
         try:
-            return self._once(function, value)
+            return self.once(function, value)
         except FencedError:
             raise
         except Exception as error:  # noqa: BLE001  the policy decides
             return self.failed(function, value, error, orphan=orphan)
 
-    def failed(self, function: Callable[[Any], Any], value: Any, error: Exception, *, orphan: bool = False) -> Any:
-        """What becomes of a value whose first call failed: the result of a later one, a fallback, or `LOST`."""
-        if isinstance(error, WrongReturnError):
-            raise error
-        attempts = 1
-        if self._retry is not None and isinstance(error, self._retry.on):
-            try:
-                return self._retrying(self._retry)(self._again, function, value)
-            except RetryError as last:
-                error = last.last_attempt.exception() or error  # type: ignore[assignment]
-                attempts += last.last_attempt.attempt_number
-            except FencedError:
-                raise
-            except Exception as other:  # noqa: BLE001  an error that is not worth another try
-                error, attempts = other, attempts + 1
-        return self._given_up(value, error, attempts, orphan=orphan)
-
-    def _once(self, function: Callable[[Any], Any], value: Any) -> Any:
+    def once(self, function: Callable[[Any], Any], value: Any) -> Any:
+        """`function(value)` within its time, unless the breaker is open; its error is the caller's to handle."""
         if self._breaker is not None:
             self._breaker.check(self._operator.place.name)
+        self._calls += 1
         try:
             result = function(value) if self._limit is None else self._limit.call(function, value)
         except Exception:
@@ -98,9 +87,43 @@ class Guard:
             self._breaker.note(failed=False)
         return result
 
+    def failed(self, function: Callable[[Any], Any], value: Any, error: Exception, *, orphan: bool = False) -> Any:
+        """What becomes of a value whose first call failed: the result of a later one, a fallback, or `LOST`."""
+        self._calls = 0 if isinstance(error, CircuitOpenError) else 1
+        if self._retry is not None and self._passing(error):
+            try:
+                return self._retrying(self._retry)(self._again, function, value)
+            except FencedError:
+                raise
+            except Exception as last:  # noqa: BLE001  the policy decides
+                error = last
+        return self._given_up(value, error, orphan=orphan)
+
+    def astray(self, value: Any, error: Exception, reader: str) -> Any:
+        """What becomes of a record that finds no place at its reader: no fallback of this operator can stand for it."""
+        self._calls = 1
+        name, kind = self._operator.place.name, type(error).__name__
+        lost = OperatorError(
+            f"a record of {name!r} finds no place at {reader!r}: {kind}: {error}; it is {shown(value)}"
+        )
+        return self._given_up(value, lost, orphan=True)
+
+    def close(self) -> None:
+        """End the thread in which calls are timed."""
+        if self._limit is not None:
+            self._limit.close()
+
+    def _passing(self, error: BaseException) -> bool:
+        """Whether another try may find it gone."""
+        worth = self._retry is not None and isinstance(error, self._retry.on)
+        return worth and not isinstance(error, (CircuitOpenError, FencedError, MisuseError))
+
     def _again(self, function: Callable[[Any], Any], value: Any) -> Any:
-        self._operator.counters.retried += 1
-        return self._once(function, value)
+        made = self._calls
+        try:
+            return self.once(function, value)
+        finally:
+            self._operator.counters.retried += self._calls - made
 
     def _retrying(self, retry: Retry) -> Retrying:
         waits = iter(_waits(retry))
@@ -108,44 +131,62 @@ class Guard:
         return Retrying(
             stop=stop_after_attempt(retry.times),
             wait=lambda _: next(waits),
-            retry=retry_if_exception_type(retry.on),
+            retry=retry_if_exception(self._passing),
             sleep=self._pause,
+            reraise=True,
         )
 
     def _pause(self, seconds: float) -> None:
         if self.halt.wait(seconds):
             raise FencedError
 
-    def _given_up(self, value: Any, error: Exception, attempts: int, *, orphan: bool) -> Any:
-        if self._on_error == "fail" or isinstance(error, FencedError):
+    def _given_up(self, value: Any, error: Exception, *, orphan: bool) -> Any:
+        if isinstance(error, MisuseError):
+            raise error
+        if self._on_error == "fail":
             raise _explained(self._operator.place.name, value, error) from error
-        if self._on_error == "dead_letter":
-            self._operator.bury(value, error, attempts, orphan=orphan)
-            return LOST
-        self._operator.counters.degraded += 1
-        return self._on_error(value, error)
+        if self._on_error != "dead_letter" and not orphan:
+            try:
+                made = self._operator.accepted(self._on_error(value, error))
+            except MisuseError:
+                raise
+            except Exception as second:  # noqa: BLE001  the record is kept
+                error = _twice(error, second)
+            else:
+                self._operator.counters.degraded += 1
+                return made
+        self._operator.bury(value, error, self._calls, orphan=orphan)
+        return LOST
 
 
 class Limit:
-    """Calls in a thread of their own, abandoned when they take too long."""
+    """Calls in a thread of their own, left behind when they take too long."""
 
     def __init__(self, seconds: float, name: str) -> None:
         self._seconds, self._name = seconds, name
-        self._thread: ThreadPoolExecutor | None = None
+        self._calls: queue.SimpleQueue[Any] | None = None
 
     def call(self, function: Callable[[Any], Any], value: Any) -> Any:
         """`function(value)`; OperatorTimeoutError when it is not back in time."""
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sage-{self._name}")
-        future = self._thread.submit(function, value)
+        if self._calls is None:
+            self._calls = queue.SimpleQueue()
+            threading.Thread(target=_serve, args=(self._calls,), name=f"sage-{self._name}-timed", daemon=True).start()
+        answer: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._calls.put((function, value, answer))
         try:
-            return future.result(self._seconds)
-        except FutureTimeoutError:
-            if future.done():
-                raise
-            self._thread.shutdown(wait=False, cancel_futures=True)
-            self._thread = None
+            made, error = answer.get(timeout=self._seconds)
+        except queue.Empty:
+            self.close()
             raise OperatorTimeoutError(f"{self._name!r} took longer than {self._seconds:g} s") from None
+        if error is not None:
+            raise error
+        return made
+
+    def close(self) -> None:
+        """The thread ends with the call it is in."""
+        if self._calls is not None:
+            self._calls.put(None)
+            self._calls = None
 
 
 class Breaker:
@@ -183,9 +224,48 @@ def _waits(retry: Retry) -> list[float]:
     return [wait * (1 + random.random() * retry.jitter) for wait in plain]
 
 
+def _serve(calls: queue.SimpleQueue[Any]) -> None:
+    while (call := calls.get()) is not None:
+        function, value, answer = call
+        try:
+            answer.put((function(value), None))
+        except BaseException as error:  # noqa: BLE001  it is the caller's
+            answer.put((None, error))
+
+
 def _explained(name: str, value: Any, error: Exception) -> Exception:
     """The error of the job: ours as it is, a user's with the operator and the record."""
     if isinstance(error, SageError):
         return error
-    shown = f"{value!r:.80}"
-    return OperatorError(f"operator {name!r} failed on {shown}: {type(error).__name__}: {error}")
+    return OperatorError(f"operator {name!r} failed on {shown(value)}: {type(error).__name__}: {error}")
+
+
+def _twice(error: Exception, second: Exception) -> Exception:
+    return OperatorError(
+        f"its on_error function failed too ({type(second).__name__}: {second}), on {type(error).__name__}: {error}"
+    )
+
+
+def hopeless(error: Exception) -> bool:
+    """Whether a new attempt would meet the same error: a mistake in the job, not an accident."""
+    return isinstance(error, SageError) and not isinstance(error, OperatorError)
+
+
+def departed(task: str, error: BaseException) -> Exception:
+    """What it means for its job that a function raised this: itself, or that sys.exit() was called."""
+    if isinstance(error, Exception):
+        return error
+    return OperatorError(f"a function of {task} left its thread: {type(error).__name__}: {error}")
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence shows it: short and on one line."""
+    return " ".join(text_of(value)[:80].split())
+
+
+def text_of(value: Any) -> str:
+    """A value's repr, whatever it is."""
+    try:
+        return repr(value).encode("utf8", "backslashreplace").decode()
+    except Exception as error:  # noqa: BLE001  a value that cannot even be shown
+        return f"a {type(value).__name__} (its repr raises {type(error).__name__})"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from sage_nb.errors import BadValueError
+from sage_nb.errors import UnknownNameError
 from sage_nb.runtime.keyed import Timers
 from sage_nb.runtime.operators.apply import Applying, as_list
-from sage_nb.runtime.operators.guard import LOST
+from sage_nb.runtime.operators.guard import LOST, MisuseError
 from sage_nb.runtime.operators.running import Place, Saved
 from sage_nb.stream.batch import Batch
 from sage_nb.stream.function import Clock
@@ -34,22 +35,27 @@ class Asked:
     def output(self, name: str, value: object) -> None:
         """To a side output."""
         if name == MAIN:
-            raise BadValueError("output() sends to side outputs; yield or return what goes to the main one")
+            raise MisuseError("output() sends to side outputs; yield or return what goes to the main one")
         self._operator.emit(Batch([value], None if self.time is None else [self.time]), name)
 
     def set_timer(self, at: float, clock: Clock = "event") -> None:
         """Ring for the current key."""
-        self._timers(clock).set(at, self.key)
+        timers = self._timers(clock)
+        if isinstance(at, bool) or not isinstance(at, (int, float)) or not math.isfinite(at):
+            raise MisuseError(f"operator {self._operator.place.name!r} sets a timer at {at!r}; give it seconds")
+        timers.set(float(at), self.key)
 
     def clear_timer(self, at: float, clock: Clock = "event") -> None:
         """Don't."""
         self._timers(clock).clear(at, self.key)
 
     def _timers(self, clock: Clock) -> Timers:
-        if not self._operator.keyed:
-            raise BadValueError(
+        if not self._operator.place.keyed:
+            raise MisuseError(
                 f"operator {self._operator.place.name!r} sets a timer on a stream without keys; put .key_by(…)"
             )
+        if clock not in self._operator.timers:
+            raise UnknownNameError.of("clock", clock, self._operator.timers)
         return self._operator.timers[clock]
 
 
@@ -61,12 +67,10 @@ class Processing(Applying):
     def __init__(self, spec: Spec, place: Place) -> None:
         super().__init__(spec, place)
         self.timers = {clock: Timers(place.groups) for clock in ("event", "processing")}
-        self.keyed = False
         self._asked = Asked(self)
 
     def handle(self, batch: Batch, port: int) -> None:
         """Each record with its key and time; what comes of it goes out before the next is looked at."""
-        self.keyed = batch.keys is not None
         made: list[Any] = []
         origins: list[int] = []
         for at, value in enumerate(batch.values):
@@ -113,10 +117,12 @@ class Processing(Applying):
         for clock, timers in self.timers.items():
             held = saved.groups.get(f"timers.{clock}", {})
             timers.restore({group: entries for group, entries in held.items() if self.place.owns(group)})
-        self.keyed = any(timers.next is not None for timers in self.timers.values())
 
     def _process(self, value: Any) -> list[Any]:
-        made = self._function.process(value, self._asked)
+        return self.accepted(self._function.process(value, self._asked))
+
+    def accepted(self, made: Any) -> list[Any]:
+        """Records, or None for none."""
         return [] if made is None else as_list(made, self.place.name)
 
     def _ring(self, clock: str, now: float) -> None:
@@ -129,5 +135,4 @@ class Processing(Applying):
                 self.emit(Batch(made, times))
 
     def _rung(self, at: float) -> list[Any]:
-        made = self._function.on_timer(at, self._asked)
-        return [] if made is None else as_list(made, self.place.name)
+        return self.accepted(self._function.on_timer(at, self._asked))

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
-from sage_nb.errors import BadValueError
 from sage_nb.runtime.context import LocalContext, OwnMetrics
 from sage_nb.runtime.keys import KeyGroups
 from sage_nb.runtime.operators.guard import Guard
 from sage_nb.runtime.probe import Probe
 from sage_nb.stream.batch import Batch
-from sage_nb.stream.function import Function
 from sage_nb.stream.graph import DEAD, MAIN, Spec
 from sage_nb.stream.policy import DeadLetter, Options
 
@@ -113,11 +110,13 @@ class Place:
     probe: Probe
     clock: Clock
     job: str = "job"
+    keyed: bool = False  # whether all its records come with a key
 
     def context(self, metrics: OwnMetrics, store: Any = None) -> LocalContext:
         """What the operator's function may ask for."""
+        held = store if self.keyed else None
         return LocalContext(
-            self.resources, self.name, self.subtask, self.parallelism, metrics, store, self.uid, self.job
+            self.resources, self.name, self.subtask, self.parallelism, metrics, held, self.uid, self.job
         )
 
     def owns(self, group: int) -> bool:
@@ -187,6 +186,15 @@ class Operator:
 
     def close(self) -> None:
         """Close what `open` opened."""
+
+    def shut(self) -> None:
+        """`close`, and the thread in which calls were timed."""
+        self.guard.close()
+        self.close()
+
+    def accepted(self, made: Any) -> Any:
+        """What `on_error`'s function gave, in the place of what the operator's own would have given."""
+        return made
 
     def receive(self, batch: Batch, port: int = 0) -> None:
         """Handle a batch."""
@@ -286,7 +294,7 @@ class Operator:
             self.counters.orphaned += 1
         else:
             self.counters.dead += 1
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}".encode("utf8", "backslashreplace").decode()
         self.emit(Batch([DeadLetter(self.place.name, record, text, attempts)]), DEAD)
 
     def _restore_edges(self, saved: Saved) -> None:
@@ -296,35 +304,3 @@ class Operator:
         for receivers in self.outputs.values():
             for receiver in receivers:
                 receiver.restore_count(sum(part.get(receiver.key, 0) for part in parts))
-
-
-def fresh(function: Any, name: str) -> Any:
-    """An instance of a function for one subtask: shared by no other.
-
-    Raises BadValueError where it cannot be copied.
-    """
-    if isinstance(function, type):
-        return function()
-    if not isinstance(function, Function):
-        return function
-    try:
-        return deepcopy(function)
-    except (TypeError, AttributeError, RecursionError) as error:
-        raise BadValueError(
-            f"operator {name!r}: its {type(function).__name__} cannot be copied for each subtask ({error}); "
-            f"acquire locks, files and clients in open()"
-        ) from error
-
-
-def opened(function: Any, context: LocalContext) -> Any:
-    """Open a function, if it has a life cycle; gives it back."""
-    if isinstance(function, Function):
-        function.open(context)
-    return function
-
-
-def closed(functions: Sequence[Any]) -> None:
-    """Close those that have a life cycle."""
-    for function in functions:
-        if isinstance(function, Function):
-            function.close()

@@ -31,6 +31,7 @@ _HOMES = {
     "sage_nb.retrieval.rerank": ["rerank"],
     "sage_nb.retrieval.run": ["Run"],
     "sage_nb.retrieval.stage": ["Stage", "fuse"],
+    "sage_nb.runtime.alerts": ["Alarm", "Alert"],
     "sage_nb.stream.function": ["MapFunction"],
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sage_nb.cli.table import text_table
 from sage_nb.evaluation.measures import MEASURES, evaluate
 from sage_nb.models.device import choose_compute, describe_devices
 from sage_nb.records.beir import read_beir
+from sage_nb.records.columns import text_table
 from sage_nb.retrieval.collection import Collection
 
 

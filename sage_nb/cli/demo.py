@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sage_nb.cli.table import text_table
 from sage_nb.corpora.pydocs import pydocs
 from sage_nb.errors import BadValueError, MissingExtraError
 from sage_nb.evaluation.measures import MEASURES, evaluate
 from sage_nb.models.registry import reranker_at_hand
+from sage_nb.records.columns import text_table
 from sage_nb.records.trec import read_qrels, read_queries
 from sage_nb.retrieval.collection import Collection
 from sage_nb.retrieval.rerank import rerank

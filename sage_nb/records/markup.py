@@ -80,7 +80,7 @@ def excerpt(text: str, words: Iterable[str], width: int = 280) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str | float | Html]], caption: str = "") -> str:
-    """A table in the notebook's own colours; floats to the right with four digits.
+    """A table in the notebook's own colours; numbers to the right, floats with four digits.
 
     >>> "<td>&lt;i&gt;</td>" in table(["text"], [["<i>"]])
     True
@@ -96,4 +96,6 @@ def _cell(value: str | float | Html) -> str:
         return f"<td>{value.text}</td>"
     if isinstance(value, str):
         return f"<td>{escape(value).text}</td>"
+    if isinstance(value, int):
+        return f"<td class='sage-number'>{value:,}</td>"
     return f"<td class='sage-number'>{value:.4g}</td>"

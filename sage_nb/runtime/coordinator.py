@@ -27,6 +27,7 @@ from sage_nb.stream.batch import Barrier
 LOG = logging.getLogger("sage_nb.runtime")
 TICK = 0.2  # seconds between looks at the clock
 GRACE = 1.0  # seconds that a pause waits for a checkpoint of its own, where an operator or a source does not come back
+REMEMBERED = 100  # checkpoints whose figures are kept
 Status = Literal["running", "restarting", "finished", "failed", "cancelled", "paused"]
 
 
@@ -50,10 +51,12 @@ class Coordinator:
         self.done = threading.Event()
         self.done_at = 0.0  # monotonic seconds
         self.restarts = 0
-        self.taken: list[Taken] = []
+        self.committed_count = 0
+        self.taken: deque[Taken] = deque(maxlen=REMEMBERED)
         self.warnings: list[str] = list(settings.restored.warnings) if settings.restored else []
         self.attempt = 0
         self.on_tick: list[Callable[[], None]] = []
+        self.on_end: list[Callable[[], None]] = []
         self._tasks: Sequence[Subtask] = ()
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         begun = [store.last_number() if store else 0, settings.restored.checkpoint if settings.restored else 0]
@@ -141,6 +144,8 @@ class Coordinator:
             self._guarded(self._look)
             for look in self.on_tick:
                 self._watched(look)
+        for last in tuple(self.on_end):
+            self._watched(last)
 
     def _patience(self) -> float:
         """Seconds until something may be due by the clock."""
@@ -289,6 +294,7 @@ class Coordinator:
                 self._give_up(taking.number, f"it could not be committed: {error}")
                 return
         self._taking = None
+        self.committed_count += 1
         self.taken.append(taking.taken())
         if taking.promise is not None:
             taking.promise.set_result(taking.number)

@@ -98,15 +98,22 @@ class Edge:
                 break
             batch = whole if at == 0 and count <= most else whole.cut(slice(at, at + most))
             at += len(batch)
-            self.count += len(batch)
             self._send(port, batch)
+            self.count += len(batch)  # once it is there: what waits for room is still held back
         left = whole.cut(slice(at, count)) if at < count else None
         self._held[to][:] = [] if left is None else [left]
         self._waiting[to] = 0 if left is None else len(left)
 
     def _send(self, port: Port, item: Item) -> None:
-        if waited := port.send(self.attempt, item):
-            self.operator.place.clock.wait(waited)
+        """The wait for room is no one's work, and shows while it lasts."""
+        clock, waited = self.operator.place.clock, None
+        clock.sheet.rest("blocked")
+        try:
+            waited = port.send(self.attempt, item)
+        finally:
+            clock.sheet.work(waited)
+        if waited:
+            clock.wait(waited)
 
 
 class Straight(Edge):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from os import PathLike, fspath
@@ -17,6 +17,7 @@ from typing_extensions import Self, Unpack
 from sage_nb.errors import BadValueError
 from sage_nb.records.load import load
 from sage_nb.records.plain import pack
+from sage_nb.runtime.alerts import Alert, check_alerts
 from sage_nb.runtime.checkpoint import Checkpointing, FolderStore, MemoryStore, Restored, Store
 from sage_nb.runtime.coordinator import Coordinator, Settings
 from sage_nb.runtime.job import Job
@@ -140,15 +141,24 @@ class Environment(ABC):
         """What would run."""
         return self._graph([])
 
-    def submit(self, *, fresh: bool = False, savepoint: str | None = None, allow_non_restored: bool = False) -> Job:
+    def submit(
+        self,
+        *,
+        fresh: bool = False,
+        savepoint: str | None = None,
+        allow_non_restored: bool = False,
+        alerts: Sequence[Alert] = (),
+    ) -> Job:
         """Start the job and return at once.
 
-        It goes on from the last checkpoint in its folder, or from a savepoint; `fresh` starts over.
+        It goes on from the last checkpoint in its folder, or from a savepoint; `fresh` starts over. `alerts` are
+        watched while it runs.
 
         Raises CheckpointError where what is there is damaged, or of another graph.
         """
         dead: list[DeadLetter] = []
         plan = replace(Plan.of(self._graph(dead), self.parallelism, self._alone), job=self._job())
+        check_alerts(alerts, plan.graph)
         store = self._store()
         try:
             if store is not None and fresh:
@@ -158,14 +168,21 @@ class Environment(ABC):
             if store is not None:
                 store.release()
             raise
-        return self._started(plan, store, restored, dead)
+        return self._started(plan, store, restored, dead, alerts)
 
-    def _started(self, plan: Plan, store: Store | None, restored: Restored | None, dead: list[DeadLetter]) -> Job:
+    def _started(
+        self,
+        plan: Plan,
+        store: Store | None,
+        restored: Restored | None,
+        dead: list[DeadLetter],
+        alerts: Sequence[Alert],
+    ) -> Job:
         every = self.checkpointing.every if self.checkpointing else SHOWN
         timeout = self.checkpointing.timeout if self.checkpointing else 600.0
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
         crew = self._crew(plan, coordinator)
-        job = Job(plan, coordinator, crew.tasks, self._dead_letters(dead))
+        job = Job(plan, coordinator, crew.tasks, self._dead_letters(dead), alerts)
         crew.start()
         coordinator.start(crew.tasks)
         return job
@@ -202,16 +219,16 @@ class Environment(ABC):
         last = Node(SinkSpec(sink), (Input(legible),), options)
         return Graph.of(self.name, [*self.ends.nodes, last], self.max_parallelism)
 
-    def _dead_letters(self, dead: list[DeadLetter]) -> Callable[[], list[DeadLetter]]:
+    def _dead_letters(self, dead: list[DeadLetter]) -> Callable[[], Iterator[DeadLetter]]:
         if self.checkpointing is None:
-            return lambda: list(dead)
+            return lambda: iter(tuple(dead))
         folder = Folder(self.checkpointing.folder).child("dead-letters")
-        return lambda: [
+        return lambda: (
             msgspec.json.decode(line, type=DeadLetter)
             for name in folder.names()
             if name.endswith(".jsonl")
             for line in folder.get(name).splitlines()
-        ]
+        )
 
 
 class LocalEnvironment(Environment):

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from itertools import islice
 from typing import Any
 
 from sage_nb.errors import BadValueError, SageError
+from sage_nb.records import markup
+from sage_nb.runtime.alerts import Alert
 from sage_nb.runtime.checkpoint import FolderStore
 from sage_nb.runtime.coordinator import Coordinator, Status
-from sage_nb.runtime.metrics import JobMetrics, sampled, unbalanced
+from sage_nb.runtime.metrics import JobMetrics
+from sage_nb.runtime.monitor import Monitor
+from sage_nb.runtime.panel import summary
 from sage_nb.runtime.plan import Plan
+from sage_nb.runtime.profile import Profile
+from sage_nb.runtime.progress import Progress
 from sage_nb.runtime.task import Task
 from sage_nb.stream.policy import DeadLetter
 from sage_nb.stream.storage import Folder
 
+LOG = logging.getLogger("sage_nb.runtime")
 LOOK = 0.05  # seconds between looks while waiting, so that the stop button is heard
+SHOWN = 5  # dead letters and warnings of a display
 
 
 class Job:
     """A graph at work. It runs by itself; this is the handle."""
 
     def __init__(
-        self, plan: Plan, coordinator: Coordinator, tasks: Sequence[Task], dead: Callable[[], list[DeadLetter]]
+        self,
+        plan: Plan,
+        coordinator: Coordinator,
+        tasks: Sequence[Task],
+        dead: Callable[[], Iterator[DeadLetter]],
+        alerts: Sequence[Alert] = (),
     ) -> None:
         self.plan = plan
-        self.begun = time.monotonic()
-        self._coordinator, self._tasks, self._dead = coordinator, tasks, dead
+        self._coordinator, self._dead = coordinator, dead
+        self._monitor = Monitor(plan, coordinator, tasks, alerts)
 
     def __repr__(self) -> str:
-        return f"<Job {self.plan.graph.name!r}: {self.status}>"
+        return "\n  ".join([f"<Job {summary(self.metrics())}>", *self._remarks()])
+
+    def _repr_html_(self) -> str:
+        """The metrics, with what went wrong and how it stands below."""
+        remarks = "".join(f"<div class='sage-quiet'>{markup.escape(each).text}</div>" for each in self._remarks())
+        letters = [
+            (each.operator, f"{each.record!r:.200}", each.error, each.attempts) for each in islice(self._dead(), SHOWN)
+        ]
+        header = ["operator", "record", "error", "attempts"]
+        table = markup.table(header, letters, f"dead letters (the first {len(letters)})") if letters else ""
+        return f"{self.metrics()._repr_html_()}{remarks}{table}"
 
     @property
     def status(self) -> Status:
@@ -45,31 +70,44 @@ class Job:
 
     @property
     def warnings(self) -> list[str]:
-        """What went not as it should and was mended: a damaged checkpoint, one given up."""
+        """What went not as it should and was mended: a damaged checkpoint, one given up, an alert's action."""
         return list(self._coordinator.warnings)
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
         """Records that an operator could not handle, as far as committed."""
-        return self._dead()
+        return list(self._dead())
 
-    def wait(self, timeout: float | None = None) -> Status:
+    def wait(self, timeout: float | None = None, *, progress: bool = False) -> Status:
         """Wait for the end; gives the status. The stop button pauses the job where its last checkpoint is.
 
-        Raises what made the job fail; TimeoutError when it still runs after `timeout` seconds.
+        `progress` shows a line that is drawn anew twice a second. Raises what made the job fail; TimeoutError when it
+        still runs after `timeout` seconds.
         """
         end = None if timeout is None else time.monotonic() + timeout
+        bar = Progress(self.metrics()) if progress else None
         try:
             while not self._coordinator.done.wait(LOOK):
+                if bar is not None and bar.due:
+                    bar.show(self.metrics())
                 if end is not None and time.monotonic() > end:
-                    raise TimeoutError(f"{self!r} is not done after {timeout:g} s; it runs on")
+                    raise TimeoutError(f"{self.plan.graph.name!r} is not done after {timeout:g} s; it runs on")
         except KeyboardInterrupt:
             self.pause()
+            LOG.warning("%s", self._standing())
+        finally:
+            if bar is not None:
+                bar.close(self.metrics())
         return self._outcome()
 
     def __await__(self) -> Generator[Any, None, Status]:
-        while not self._coordinator.done.is_set():
-            yield from asyncio.sleep(LOOK).__await__()
+        """As `wait`, without holding up the event loop; where the task that awaits is cancelled, the job pauses."""
+        try:
+            while not self._coordinator.done.is_set():
+                yield from asyncio.sleep(LOOK).__await__()
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self._coordinator.pause()
+            raise
         return self._outcome()
 
     def cancel(self) -> None:
@@ -78,7 +116,11 @@ class Job:
         self._coordinator.done.wait()
 
     def pause(self) -> None:
-        """Stop at a checkpoint taken now; submitting the job again goes on from there. Without a folder: cancel."""
+        """Stop at a checkpoint taken now; submitting the job again goes on from there. Without a folder: cancel.
+
+        Where none can be taken within a second, since an operator is not done with its records, it stops at the last
+        one.
+        """
         self._coordinator.pause()
         self._coordinator.done.wait()
 
@@ -98,21 +140,53 @@ class Job:
 
     def metrics(self) -> JobMetrics:
         """Records, times, watermarks and checkpoints so far."""
-        now = time.monotonic() if not self._coordinator.done.is_set() else self._coordinator.done_at
-        return sampled(
-            self.plan.graph,
-            self._tasks,
-            now,
-            status=self.status,
-            seconds=now - self.begun,
-            restarts=self.restarts,
-            checkpoints=tuple(self._coordinator.taken),
-        )
+        return self._monitor.metrics()
+
+    def profile(self) -> Profile:
+        """Where the time of its tasks went so far."""
+        return Profile.of(self.metrics())
+
+    def prometheus(self) -> str:
+        """The metrics in Prometheus' text format."""
+        from sage_nb.runtime.prometheus import exposition
+
+        return exposition(self.metrics())
+
+    def serve_metrics(self, port: int = 0, host: str = "127.0.0.1") -> Any:
+        """Answer Prometheus at `.url` until the job ends, or `.close()`; port 0 is any that is free.
+
+        Raises BadValueError where the port is taken.
+        """
+        from sage_nb.runtime.prometheus import MetricsServer
+
+        server = MetricsServer(self.metrics, port, host)
+        self._coordinator.on_end.append(server.close)
+        if self._coordinator.done.is_set():
+            server.close()
+        return server
 
     def unbalanced(self) -> list[str]:
-        """What does not add up in the records' accounts, a sentence each; of a finished job, nothing ever."""
-        held = sum(edge.waiting for task in self._tasks for edge in task.edges)
-        return unbalanced(self.plan.graph, self.metrics(), held)
+        """What does not add up in the records' accounts, a sentence each: of a job at work or finished, nothing."""
+        return self._monitor.unbalanced()
+
+    def _remarks(self) -> list[str]:
+        warnings = self.warnings
+        more = [f"… and {len(warnings) - SHOWN} warnings more"] if len(warnings) > SHOWN else []
+        standing = [self._standing()] if self.status in ("paused", "failed", "cancelled") else []
+        return [*standing, *(f"warning: {each}" for each in warnings[-SHOWN:]), *more]
+
+    def _standing(self) -> str:
+        """How a job that was stopped stands, and how it goes on."""
+        name, last = self.plan.graph.name, self._coordinator.taken
+        if self.status == "failed":
+            return f"{name!r} failed: {self._coordinator.error}"
+        if self.status == "paused" and last:
+            return f"{name!r} is paused at checkpoint {last[-1].number}; submit it again to go on from there"
+        if self.status == "paused":
+            return f"{name!r} is paused where it was when it was submitted: no checkpoint was committed since"
+        if self.status == "cancelled":
+            return f"{name!r} is cancelled; a job with checkpoint=… in its environment can be paused and goes on"
+        return f"{name!r} is {self.status}"
 
     def _outcome(self) -> Status:
         if self._coordinator.error is not None and self.status == "failed":

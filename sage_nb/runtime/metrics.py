@@ -1,25 +1,35 @@
-"""What a job has done so far, in numbers: records, time, watermarks, checkpoints; and whether nothing is missing."""
+"""What a job has done so far, in numbers: records, time, watermarks, checkpoints. Plain values that cross processes."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from sage_nb.records import markup
+import msgspec
+
+from sage_nb.runtime.edge import Edge
+from sage_nb.runtime.operators.running import Operator
 from sage_nb.runtime.taking import Taken
 from sage_nb.runtime.task import Task
-from sage_nb.stream.graph import Everywhere, Graph
+from sage_nb.runtime.timesheet import Mark
+from sage_nb.stream.graph import Graph, Node, SinkSpec
+
+SOON = 0.05  # seconds: a span shorter than this tells no rate
 
 
-@dataclass(frozen=True)
-class OperatorMetrics:
-    """One operator in one subtask. Counts are records; `self_s` seconds in its own code since the job began.
+class OperatorMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """One operator in one subtask. Counts are records.
 
-    `received = passed + filtered + late + dead + waiting`; `delivered` are records handed on, by reader.
+    `received = passed + filtered + late + dead + waiting`, but for the records just `in_hand`. `sent` are records
+    handed on, by output and by reader (its uid and which of its inputs), `restored` those of them before this attempt;
+    `held` are kept back to fill batches, `emitting` are just being handed on. `self_s` are seconds in its own code,
+    `model_s` those of the models it calls.
     """
 
     uid: str
+    name: str
+    kind: str
+    reads: tuple[str, ...]
     subtask: int
     received: int
     passed: int
@@ -31,113 +41,177 @@ class OperatorMetrics:
     retried: int
     emitted: int
     waiting: int
+    in_hand: int
+    emitting: int
     mean_batch: float
+    received_per_s: float
+    emitted_per_s: float
     self_s: float
-    watermark: float
+    model_s: float
+    watermark: float | None
+    lag_s: float | None
+    delivery: str
     own: dict[str, float]
-    delivered: dict[str, int]
+    sent: dict[str, int]
+    restored: dict[str, int]
+    held: dict[str, int]
 
     @property
-    def missing(self) -> int:
-        """Records received that are accounted for nowhere; 0, always."""
-        return self.received - self.passed - self.filtered - self.late - self.dead - self.waiting
+    def accounted(self) -> int:
+        """Records received of which is known what became of them."""
+        return self.passed + self.filtered + self.late + self.dead + self.waiting
+
+    @property
+    def dead_letters(self) -> int:
+        """What it sent to the dead letters."""
+        return self.dead + self.orphaned
 
 
-@dataclass(frozen=True)
-class TaskMetrics:
-    """One task: how full its input is (0 to 1), what waits there, and its seconds busy, back-pressured and idle."""
+class TaskMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """One task, which runs `operators` without a queue between them: how full its input is (0 to 1), and its time.
+
+    The rates are of the last second or so; busy, back-pressured and idle make 1000 together. `attempt` is None until
+    its state is restored.
+    """
 
     uid: str
+    operators: tuple[str, ...]
     subtask: int
+    attempt: int | None
     queue_fill: float
     queued: int
+    in_hand: int
     busy_s: float
     backpressured_s: float
     idle_s: float
+    busy_ms_per_s: float
+    backpressured_ms_per_s: float
+    idle_ms_per_s: float
 
 
-@dataclass(frozen=True)
-class JobMetrics:
-    """All of it at one moment."""
+class JobMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it at one moment; `at` in seconds since the epoch. `checkpoints` are the last ones, `committed` counts."""
 
     name: str
     status: str
+    at: float
     seconds: float
     restarts: int
+    committed: int
     operators: tuple[OperatorMetrics, ...]
     tasks: tuple[TaskMetrics, ...]
     checkpoints: tuple[Taken, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def sinks(self) -> tuple[OperatorMetrics, ...]:
+        """Where records leave, but for the place that dead letters are kept in."""
+        return tuple(each for each in self.operators if each.kind == "sink" and each.uid != "dead-letters-sink")
+
+    @property
+    def dead_letters(self) -> int:
+        """Records that an operator could not handle."""
+        return sum(each.dead_letters for each in self.operators)
 
     def total(self, uid: str, count: str) -> int:
         """A count of an operator over its subtasks."""
         return sum(getattr(each, count) for each in self.operators if each.uid == uid)
 
+    def __str__(self) -> str:
+        from sage_nb.runtime.panel import text
+
+        return text(self)
+
     def _repr_html_(self) -> str:
-        """The table a notebook shows: a row for each operator and subtask."""
-        names = ["operator", "in", "out", "filtered", "late", "dead", "retried", "waiting", "records/s", "own time s"]
-        rows: list[list[str | float | markup.Html]] = []
-        for each in self.operators:
-            counts = (each.received, each.emitted, each.filtered, each.late, each.dead, each.retried, each.waiting)
-            rate = each.received / max(self.seconds, 1e-9)
-            rows.append([f"{each.uid}[{each.subtask}]", *map(str, counts), f"{rate:,.0f}", f"{each.self_s:.3f}"])
-        head = f"{self.name}: {self.status} · {self.seconds:.1f} s · {self.restarts} restarts"
-        return markup.table(names, rows, f"{head} · {len(self.checkpoints)} checkpoints")
+        from sage_nb.runtime.panel import html
+
+        return html(self)
 
 
-def operator_metrics(task: Task) -> Iterator[OperatorMetrics]:
-    """The numbers of a task's operators."""
-    for operator in task.operators:
-        counters, place = operator.counters, operator.place
-        yield OperatorMetrics(
-            uid=place.uid,
-            subtask=place.subtask,
-            received=counters.received,
-            passed=counters.passed,
-            filtered=counters.filtered,
-            late=counters.late,
-            dead=counters.dead,
-            degraded=counters.degraded,
-            orphaned=counters.orphaned,
-            retried=counters.retried,
-            emitted=counters.emitted,
-            waiting=operator.waiting,
-            mean_batch=counters.received / max(1, counters.batches),
-            self_s=task.clock.seconds.get(place.uid, 0.0),
-            watermark=operator.watermark,
-            own={**operator.metrics.counters, **operator.metrics.gauges},
-            delivered=operator.delivered(),
-        )
+def measured(graph: Graph, task: Task, past: Mark | None, now: float) -> tuple[TaskMetrics, list[OperatorMetrics]]:
+    """The numbers of a task and its operators; rates since `past`. `now` in monotonic seconds."""
+    mark = task.mark(now)
+    if past is None or past.attempt != mark.attempt:
+        past = task.begun or mark
+    return _task(task, past, mark), list(_operators(graph, task, past, mark))
 
 
-def task_metrics(task: Task, now: float) -> TaskMetrics:
-    """The numbers of a task; `now` in monotonic seconds."""
-    busy = max(0.0, now - task.since - task.idle_s - task.blocked_s)
-    return TaskMetrics(task.uid, task.subtask, task.gate.fill, task.gate.waiting, busy, task.blocked_s, task.idle_s)
-
-
-def unbalanced(graph: Graph, metrics: JobMetrics, edges_waiting: int = 0) -> list[str]:
-    """What does not add up, a sentence each: records in = records accounted for, on every operator and every edge.
-
-    `edges_waiting` are records held back on edges of a job that still runs.
-    """
-    found = [
-        f"{each.uid}[{each.subtask}]: {each.missing} records missing" for each in metrics.operators if each.missing
-    ]
-    for uid, node in graph.nodes:
-        if not node.inputs or any(isinstance(read.partition, Everywhere) for read in node.inputs):
-            continue
-        keys = {f"{uid}:{at}" for at in range(len(node.inputs))} | {f"{uid}:again"}
-        sent = sum(count for each in metrics.operators for key, count in each.delivered.items() if key in keys)
-        queued = sum(task.queued for task in metrics.tasks if task.uid == uid)
-        received = metrics.total(uid, "received")
-        if abs(sent - received - queued) > edges_waiting:
-            found.append(f"{uid}: {sent} records sent to it, {received} received, {queued} on their way")
-    return found
-
-
-def sampled(graph: Graph, tasks: Sequence[Task], now: float, **facts: Any) -> JobMetrics:
-    """The numbers of all tasks."""
-    operators = tuple(each for task in tasks for each in operator_metrics(task))
-    return JobMetrics(
-        name=graph.name, operators=operators, tasks=tuple(task_metrics(task, now) for task in tasks), **facts
+def _task(task: Task, past: Mark, mark: Mark) -> TaskMetrics:
+    ms = [1000 * _rate(past, mark, *pair) for pair in zip(past.spent, mark.spent, strict=True)]
+    return TaskMetrics(
+        uid=task.uid,
+        operators=tuple(each.place.uid for each in task.operators),
+        subtask=task.subtask,
+        attempt=task.begun.attempt if task.begun else None,
+        queue_fill=task.gate.fill,
+        queued=task.gate.waiting,
+        in_hand=task.in_hand,
+        busy_s=mark.spent.busy,
+        backpressured_s=mark.spent.blocked,
+        idle_s=mark.spent.idle,
+        busy_ms_per_s=ms[0],
+        backpressured_ms_per_s=ms[1],
+        idle_ms_per_s=ms[2],
     )
+
+
+def _operators(graph: Graph, task: Task, past: Mark, mark: Mark) -> Iterator[OperatorMetrics]:
+    nodes, uids = dict(graph.nodes), graph.uids
+    blocked = task.clock.sheet.blocked_since
+    seconds = task.clock.read(mark.at if blocked is None else min(mark.at, blocked))
+    for operator, before, after in zip(task.operators, past.counts, mark.counts, strict=True):
+        uid = operator.place.uid
+        node = nodes[uid]
+        reads = tuple(uids[each.node] for each in node.inputs)
+        rates = [_rate(past, mark, *pair) for pair in zip(before, after, strict=True)]
+        yield _operator(operator, node, reads, rates, seconds.get(uid, 0.0))
+
+
+def _operator(
+    operator: Operator, node: Node, reads: tuple[str, ...], rates: Sequence[float], seconds: float
+) -> OperatorMetrics:
+    """Read what moves on before what it becomes, so that a record on its way is seen twice rather than not at all."""
+    emitting, in_hand, waiting, held = operator.emitting, operator.in_hand, operator.waiting, _held(operator)
+    counters, watermark = operator.counters, operator.watermark
+    timed = abs(watermark) != float("inf")
+    return OperatorMetrics(
+        uid=operator.place.uid,
+        name=node.name,
+        kind=node.spec.kind,
+        reads=reads,
+        subtask=operator.place.subtask,
+        waiting=waiting,
+        in_hand=in_hand,
+        emitting=emitting,
+        passed=counters.passed,
+        filtered=counters.filtered,
+        late=counters.late,
+        dead=counters.dead,
+        degraded=counters.degraded,
+        orphaned=counters.orphaned,
+        retried=counters.retried,
+        sent=operator.sent(),
+        restored=operator.restored,
+        held=held,
+        emitted=counters.emitted,
+        received=counters.received,
+        mean_batch=counters.received / max(1, counters.batches),
+        received_per_s=rates[0],
+        emitted_per_s=rates[1],
+        self_s=max(0.0, seconds - operator.metrics.model_s),
+        model_s=operator.metrics.model_s,
+        watermark=watermark if timed else None,
+        lag_s=time.time() - watermark if timed else None,
+        delivery=node.spec.sink.delivery if isinstance(node.spec, SinkSpec) else "",
+        own={**operator.metrics.counters, **operator.metrics.gauges},
+    )
+
+
+def _held(operator: Operator) -> dict[str, int]:
+    receivers = [receiver for output in operator.outputs.values() for receiver in output]
+    return {receiver.key: receiver.waiting for receiver in receivers if isinstance(receiver, Edge)}
+
+
+def _rate(past: Mark, mark: Mark, before: float, after: float) -> float:
+    span = mark.at - past.at
+    return max(0.0, after - before) / span if span >= SOON else 0.0

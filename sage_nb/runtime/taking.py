@@ -13,9 +13,10 @@ from sage_nb.runtime.plan import Plan
 
 @dataclass(frozen=True)
 class Taken:
-    """A checkpoint that was committed."""
+    """A checkpoint that was committed, `at` in seconds since the epoch."""
 
     number: int
+    at: float
     seconds: float
     bytes: int
     aligned_s: float
@@ -45,4 +46,4 @@ class Taking:
     def taken(self) -> Taken:
         """It was committed now."""
         size = sum(file.bytes for file in self.files)
-        return Taken(self.number, time.monotonic() - self.begun, size, self.aligned_s)
+        return Taken(self.number, time.time(), time.monotonic() - self.begun, size, self.aligned_s)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from sage_nb.runtime.edge import Edge
+from sage_nb.runtime.fused import Fused
 from sage_nb.runtime.gate import CONTROL, FencedError, Gate
 from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Link, Part, Quit, Trigger
 from sage_nb.runtime.operators.ends import NAP, Reading, Timing
 from sage_nb.runtime.operators.guard import departed
 from sage_nb.runtime.operators.loop import AGAIN, Entering, Leaving
-from sage_nb.runtime.operators.running import Clock, Operator, Saved
+from sage_nb.runtime.operators.running import Clock, Operator
 from sage_nb.runtime.pace import Pace
 from sage_nb.runtime.probe import Probe
+from sage_nb.runtime.timesheet import Mark
 from sage_nb.stream.batch import Barrier, Batch, End, Idle, Lap, Sign, Watermark
 from sage_nb.stream.time import FOREVER
 
-LOG = logging.getLogger("sage_nb.runtime")
 LINGER = 0.005  # seconds that an edge may hold records back to make fuller batches
 
 
@@ -36,12 +36,11 @@ class Task:
         self.edges: list[Edge] = []
         self.inside = False  # of a loop
         self.attempt = 0
-        self.idle_s = 0.0
-        self.since = time.monotonic()
+        self.begun: Mark | None = None  # where its attempt began to work, once state is restored
         self._ports, self._link = ports, link
         self._pace = Pace()
         self._mailbox: queue.SimpleQueue[Begin | Quit] = queue.SimpleQueue()
-        self._open: list[Operator] = []
+        self._fused = Fused(operators)
         first = operators[0]
         self._source = first if isinstance(first, Reading) else None
         self._timing = first if isinstance(first, Timing) else None
@@ -73,15 +72,20 @@ class Task:
 
     def run(self) -> None:
         """Attempt after attempt, until told to quit."""
-        while isinstance(command := self._mailbox.get(), Begin):
+        while isinstance(command := self._command_to_work(), Begin):
             if command.attempt == self.gate.attempt:
                 self._try(command)
-        self._abandon()
+        self._fused.abandon()
 
-    @property
-    def blocked_s(self) -> float:
-        """Seconds for which full channels have kept it from sending."""
-        return self.clock.blocked
+    def mark(self, now: float) -> Mark:
+        """How far it is; `now` in monotonic seconds."""
+        return self._fused.mark(self.attempt, now)
+
+    def _command_to_work(self) -> Begin | Quit:
+        self.clock.sheet.rest("idle")
+        command = self._mailbox.get()
+        self.clock.sheet.work()
+        return command
 
     def _try(self, begin: Begin) -> None:
         self.attempt = begin.attempt
@@ -92,7 +96,7 @@ class Task:
         except FencedError:
             pass
         except BaseException as error:  # noqa: BLE001  whatever it is, sys.exit() too, the coordinator decides
-            self._abandon()
+            self._fused.abandon()
             self._link.failed(
                 self.attempt, self, error if isinstance(error, Exception) else departed(f"{self!r}", error)
             )
@@ -101,17 +105,15 @@ class Task:
         self._reset()
         for edge in self.edges:
             edge.attempt = self.attempt
-        for operator in self.operators:
-            if operator not in self._open:
-                operator.open()
-                self._open.append(operator)
+        self._fused.open()
         self.probe.at("restore", self.uid)
-        for operator in self.operators:
-            operator.restore(begin.saved.get(operator.place.uid, Saved(checkpoint=begin.checkpoint)))
+        self._fused.restore(begin)
         if self._head is not None:
             self._head.resume()
+        self.begun = self.mark(time.monotonic())
 
     def _reset(self) -> None:
+        self.in_hand = 0  # records of the batch taken last, to be handled
         self._times = [-FOREVER] * self.gate.channels
         self._time = -FOREVER
         self._idle: set[int] = set()
@@ -142,7 +144,7 @@ class Task:
     @property
     def _busy(self) -> float:
         """A clock that stands still while full channels keep the task from sending."""
-        return time.monotonic() - self.clock.blocked
+        return time.monotonic() - self.clock.sheet.blocked_s
 
     def _send_on(self, begun: float, *, idle: bool) -> None:
         """Let edges send what they hold back: where there is nothing else to do, or it has waited long enough.
@@ -169,10 +171,11 @@ class Task:
         if reading and not self._napping:
             return self.gate.take(self.attempt, 0)
         until = self._until()
-        begun = time.monotonic()
-        taken = self.gate.take(self.attempt, until)
-        self.idle_s += time.monotonic() - begun
-        return taken
+        self.clock.sheet.rest("idle")
+        try:
+            return self.gate.take(self.attempt, until)
+        finally:
+            self.clock.sheet.work()
 
     def _until(self) -> float | None:
         """When to go on without an item (monotonic seconds)."""
@@ -184,10 +187,9 @@ class Task:
 
     def _wake(self) -> None:
         """Do what was put off until now."""
-        for operator in self.operators:
-            deadline = operator.deadline
-            if deadline is not None and deadline <= (now := time.time()):
-                operator.wake(now)
+        deadlines = [each.deadline for each in self.operators]
+        if any(deadlines):
+            self._fused.each(_woken)
 
     def _read(self, source: Reading) -> None:
         """Read on."""
@@ -219,12 +221,14 @@ class Task:
     def _paced(self, batch: Batch, port: int) -> None:
         """A batch in pieces that do not take long, so that what came of the first ones goes on, and a halt is heard."""
         at, count = 0, len(batch)
+        self.in_hand = count
         while at < count:
             most, begun = self._pace.most, self._busy
             piece = batch if at == 0 and count <= most else batch.cut(slice(at, at + most))
             self.operators[0].receive(piece, port)
             self._pace.note(len(piece), self._busy - begun)
             at += most
+            self.in_hand = max(0, count - at)
             if at < count:
                 if self.gate.attempt != self.attempt:
                     raise FencedError
@@ -238,8 +242,7 @@ class Task:
         elif isinstance(command, Announce):
             self.gate.fair = True
         elif isinstance(command, Committed):
-            for operator in self.operators:
-                operator.committed(command.checkpoint)
+            self._fused.each(lambda each: each.committed(command.checkpoint))
             self._link.committed(self.attempt, self)
         elif isinstance(command, Close):
             self._close()
@@ -280,9 +283,7 @@ class Task:
                 self._tell(Idle())
         elif self._time < time < FOREVER:
             self._time, self._dozing = time, False
-            for operator in self.operators:
-                operator.flush()
-                operator.advance(time)
+            self._fused.each(lambda each: _reach(each, time))
             self._tell(Watermark(time))
 
     def _tell(self, sign: Sign) -> None:
@@ -300,12 +301,7 @@ class Task:
         if self._over:
             return
         self._over = True
-        for operator in self.operators:
-            if not operator.ended:
-                operator.flush()
-                operator.advance(FOREVER)
-                operator.finish()
-                operator.ended = True
+        self._fused.each(_finish)
         self.probe.at("end", self.uid)
         self._tell(End())
         self._link.ended(self.attempt, self)
@@ -329,12 +325,10 @@ class Task:
 
     def _checkpoint(self, barrier: Barrier, aligned_s: float) -> None:
         """Everything before the barrier is in; what comes after it waits, or is not here yet."""
-        for operator in self.operators:
-            operator.flush()
+        self._fused.each(lambda each: each.flush())
         for edge in self.edges:
             edge.flush()
-        for operator in self.operators:
-            operator.prepare(barrier.checkpoint)
+        self._fused.each(lambda each: each.prepare(barrier.checkpoint))
         self._base = {operator.place.uid: operator.snapshot() for operator in self.operators}
         for edge in self.edges:
             edge.sign(barrier)
@@ -377,23 +371,30 @@ class Task:
             else:
                 self._end()
             return
-        for operator in self.operators:
-            operator.flush()
+        self._fused.each(lambda each: each.flush())
         count = self._tail.lapped() if self._tail is not None else 0
         for edge in self._again if self._tail is not None else self.edges:
             edge.sign(Lap(lap.number, count))
 
     def _close(self) -> None:
         self.probe.at("close", self.uid)
-        while self._open:
-            self._open.pop().shut()
+        self._fused.close()
         self._link.closed(self.attempt, self)
 
-    def _abandon(self) -> None:
-        """Close what is open, whatever comes of it; the error that brought us here is the one to tell."""
-        while self._open:
-            operator = self._open.pop()
-            try:
-                operator.shut()
-            except Exception:
-                LOG.warning("closing %r after a failure failed too", operator.place.name, exc_info=True)
+
+def _reach(operator: Operator, time: float) -> None:
+    operator.flush()
+    operator.advance(time)
+
+
+def _woken(operator: Operator) -> None:
+    now, deadline = time.time(), operator.deadline
+    if deadline is not None and deadline <= now:
+        operator.wake(now)
+
+
+def _finish(operator: Operator) -> None:
+    if not operator.ended:
+        _reach(operator, FOREVER)
+        operator.finish()
+        operator.ended = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from sage_nb.stream.state import State
@@ -26,6 +27,10 @@ class Metrics(Protocol):
 
     def gauge(self, name: str, value: float) -> None:
         """Set a gauge."""
+        ...
+
+    def model_time(self) -> AbstractContextManager[None]:
+        """`with context.metrics.model_time():` around calls of a model; a profile shows their time apart."""
         ...
 
 

@@ -114,7 +114,7 @@ def finished(env, timeout: float = 10.0, **submit):
     except BaseException:
         job.cancel()
         raise
-    assert job.unbalanced() == []
+    assert (missing := job.unbalanced()) == [], missing
     return job
 
 

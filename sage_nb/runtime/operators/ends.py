@@ -194,13 +194,18 @@ class Reading(Operator):
     def _send(self, split: Split, values: list[Any]) -> None:
         strategy = self.spec.watermark
         split.records += len(values)
+        self.in_hand += len(values)
         self.counters.received += len(values)
+        self.counters.batches += 1
         batch = Batch(values)
-        if strategy is not None:
-            batch, split.reached = timed(self.guard, strategy, batch, split.reached)
-            if strategy.every is None or split.records % strategy.every == 0:
-                split.watermark = split.reached
-        self.counters.passed += len(batch)
+        try:
+            if strategy is not None:
+                batch, split.reached = timed(self.guard, strategy, batch, split.reached)
+                if strategy.every is None or split.records % strategy.every == 0:
+                    split.watermark = split.reached
+            self.counters.passed += len(batch)
+        finally:
+            self.in_hand -= len(values)
         if batch.values:
             self.emit(batch)
 

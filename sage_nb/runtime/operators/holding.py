@@ -51,9 +51,7 @@ class Holding(Operator):
     def wake(self, now: float) -> None:
         """Handle what waits."""
         if self.deadline is not None and now >= self.deadline:
-            self.place.clock.enter(self.place.uid)
             self.flush()
-            self.place.clock.leave()
 
     @property
     def waiting(self) -> int:
@@ -69,5 +67,10 @@ class Holding(Operator):
         held = self._held
         if held is None:
             return
-        self._held = held.cut(slice(most, None)) if len(held) > most else None
-        self.handle(held.cut(slice(most)) if len(held) > most else held, 0)
+        due = held.cut(slice(most)) if len(held) > most else held
+        self.in_hand += len(due)
+        try:
+            self._held = held.cut(slice(most, None)) if len(held) > most else None
+            self.handle(due, 0)
+        finally:
+            self.in_hand -= len(due)

@@ -13,9 +13,12 @@ from sage_nb.runtime.context import LocalContext, OwnMetrics
 from sage_nb.runtime.keys import KeyGroups
 from sage_nb.runtime.operators.guard import Guard
 from sage_nb.runtime.probe import Probe
+from sage_nb.runtime.timesheet import Timesheet
 from sage_nb.stream.batch import Batch
-from sage_nb.stream.graph import DEAD, MAIN, Spec
+from sage_nb.stream.graph import DEAD, LATE, MAIN, Spec
 from sage_nb.stream.policy import DeadLetter, Options
+
+UNPLACED = "unplaced"  # records that failed outside their operator, as on an edge
 
 
 class Counters(msgspec.Struct):
@@ -68,10 +71,10 @@ class Clock:
     """
 
     def __init__(self) -> None:
+        self.sheet = Timesheet()
         self.seconds: dict[str, float] = {}
-        self.blocked = 0.0  # seconds that full channels kept the task from sending
         self._stack: list[str] = []
-        self._since = time.perf_counter()
+        self._since = time.monotonic()
 
     def enter(self, name: str) -> None:
         """From now on it is this one's time."""
@@ -85,11 +88,17 @@ class Clock:
 
     def wait(self, seconds: float) -> None:
         """So long a channel was full: no one's time."""
-        self.blocked += seconds
         self._since += seconds
 
+    def read(self, now: float) -> dict[str, float]:
+        """The seconds up to `now` (monotonic), what is under way too; from any thread."""
+        seconds, stack, since = dict(self.seconds), self._stack[-1:], self._since
+        for name in stack:
+            seconds[name] = seconds.get(name, 0.0) + max(0.0, now - since)
+        return seconds
+
     def _charge(self) -> None:
-        now = time.perf_counter()
+        now = time.monotonic()
         if self._stack:
             name = self._stack[-1]
             self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
@@ -162,6 +171,9 @@ class Operator:
         self.outputs: dict[str, list[Receiver]] = {}
         self.watermark = float("-inf")
         self.ended = False
+        self.in_hand = 0  # records being handled just now: their account may be half written
+        self.emitting = 0  # records being given to readers just now
+        self.restored: dict[str, int] = {}  # what was sent before this attempt, maybe to another number of readers
         self.guard = Guard(self)
 
     def halt(self) -> None:
@@ -198,13 +210,16 @@ class Operator:
 
     def receive(self, batch: Batch, port: int = 0) -> None:
         """Handle a batch."""
-        self.counters.received += len(batch.values)
+        count = len(batch.values)
+        self.in_hand += count
+        self.counters.received += count
         self.counters.batches += 1
         self.place.clock.enter(self.place.uid)
         try:
             self.process(batch, port)
         finally:
             self.place.clock.leave()
+            self.in_hand -= count
 
     def process(self, batch: Batch, port: int) -> None:
         """What this kind of operator does with a batch."""
@@ -274,19 +289,29 @@ class Operator:
 
     def emit(self, batch: Batch, output: str = MAIN) -> None:
         """Send records on."""
-        if output == MAIN:
-            self.counters.emitted += len(batch.values)
-        receivers = self.outputs.get(output, ())
-        if len(receivers) == 1:
-            receivers[0].receive(batch)
-            return
-        for receiver, copy in zip(receivers, batch.copies(len(receivers)), strict=True):
-            receiver.receive(copy)
+        count = len(batch.values)
+        self.emitting += count
+        try:
+            if output == MAIN:
+                self.counters.emitted += count
+            receivers = self.outputs.get(output, ())
+            copies = [batch] if len(receivers) == 1 else batch.copies(len(receivers))
+            for receiver, copy in zip(receivers, copies, strict=True):
+                receiver.receive(copy)
+        finally:
+            self.emitting -= count
 
     def delivered(self) -> dict[str, int]:
         """Records handed to each reader, by the reader's key."""
         receivers = [receiver for output in self.outputs.values() for receiver in output]
         return {receiver.key: receiver.count for receiver in receivers}
+
+    def sent(self) -> dict[str, int]:
+        """Records sent, by output as far as counted, and by reader."""
+        counters = self.counters
+        dead = counters.dead + counters.orphaned
+        counts = {MAIN: counters.emitted, LATE: counters.late, DEAD: dead, UNPLACED: counters.orphaned}
+        return {**counts, **self.delivered()}
 
     def bury(self, record: Any, error: Exception, attempts: int, *, orphan: bool = False) -> None:
         """Send a record that cannot be handled to the dead-letter output."""

@@ -113,7 +113,7 @@ def test_the_wait_for_a_full_channel_is_no_ones_self_time():
     feed(edge, [1])
     edge.flush()
     clock.leave()
-    assert clock.blocked == 2.0
+    assert clock.sheet.blocked_s == 2.0
     assert clock.seconds["map"] < 1.0
 
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sage_nb.evaluation.measures import MEASURES, evaluate
 from sage_nb.models.device import choose_compute, describe_devices
@@ -21,11 +22,16 @@ def bench_quality(folders: Sequence[str], out: str) -> None:
     rows = [row for folder in folders for row in _quality(Path(folder))]
     header = ["collection", "pipeline", *MEASURES, "ms/question"]
     print(text_table(header, rows))
+    save("quality", out, rows=[dict(zip(header, row, strict=True)) for row in rows])
+
+
+def save(kind: str, out: str, **found: Any) -> None:
+    """Write what was found, with the machine's facts, as one JSON under `out`; say where."""
     compute = choose_compute()
     machine = {"platform": platform.platform(), "compute": str(compute), **dict(describe_devices())}
-    path = Path(out) / f"quality-{time.strftime('%Y%m%dT%H%M%S')}.json"
+    path = Path(out) / f"{kind}-{time.strftime('%Y%m%dT%H%M%S')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "rows": [dict(zip(header, row, strict=True)) for row in rows]}))
+    path.write_text(json.dumps({"machine": machine, **found}))
     print(f"written to {path}")
 
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from sage_nb.cli.bench import bench_quality
+from sage_nb.cli.bench_stream import bench_stream
 from sage_nb.cli.demo import demo
 from sage_nb.cli.doctor import doctor
 from sage_nb.errors import SageError
@@ -53,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     quality.add_argument("folders", nargs="+", metavar="DIR", help="BEIR folders")
     quality.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     quality.set_defaults(run=lambda options: bench_quality(options.folders, options.out))
+    stream = bench.add_parser("stream", help="throughput, latency, checkpoints and memory of the dataflow")
+    stream.add_argument("--repeats", type=int, default=5, help="how often to measure each figure (default 5)")
+    stream.add_argument("--scale", type=float, default=1.0, help="share of the records to run (default 1)")
+    stream.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    stream.set_defaults(run=lambda options: bench_stream(options.out, options.repeats, options.scale))
     return parser
 
 

@@ -17,6 +17,7 @@ from sage_nb.records import values
 from sage_nb.records.codec import framed, unframed
 
 SCALARS = frozenset((type(None), bool, int, float, str, bytes))
+LEAST, MOST = -(2**63), 2**64 - 1  # msgpack's own whole numbers
 TUPLE, STRUCT, ARRAY, BIG_INT, PAIRS = 1, 2, 3, 4, 5
 
 Struct = TypeVar("Struct", bound=type[msgspec.Struct])
@@ -86,16 +87,24 @@ def _simple(value: Any) -> Any:
 
 
 def _int(value: int) -> Any:
-    return value if -(2**63) <= value < 2**64 else msgspec.msgpack.Ext(BIG_INT, str(value).encode())
+    return value if LEAST <= value <= MOST else msgspec.msgpack.Ext(BIG_INT, str(value).encode())
 
 
 def _list(value: list[Any]) -> list[Any]:
+    kinds = set(map(type, value))
+    if kinds <= SCALARS and (int not in kinds or (len(kinds) == 1 and _small(value))):
+        return value  # a column of plain values is looked at in C: a tenth of the time of one by one
     return [_simple(each) for each in value]
 
 
+def _small(numbers: list[int]) -> bool:
+    return min(numbers) >= LEAST and max(numbers) <= MOST
+
+
 def _dict(value: dict[Any, Any]) -> Any:
-    if all(type(key) in SCALARS for key in value):
-        return {_simple(key): _simple(each) for key, each in value.items()}
+    keys = _list(list(value))
+    if all(type(key) in SCALARS for key in keys):
+        return dict(zip(keys, _list(list(value.values())), strict=True))
     return msgspec.msgpack.Ext(PAIRS, _bytes([each for pair in value.items() for each in pair]))
 
 

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from sage_nb.cli.bench import save
-from sage_nb.cli.table import text_table
 from sage_nb.errors import BadValueError
+from sage_nb.records.columns import text_table
 from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.job import Job

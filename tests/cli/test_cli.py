@@ -52,3 +52,17 @@ def test_bench_quality_measures_a_folder(home, capsys):
     rows = json.loads(written.read_text())["rows"]
     assert [(row["pipeline"], row["nDCG@10"]) for row in rows] == [(n, "1.0000") for n in ("bm25", "dense", "rrf")]
     assert "bm25" in capsys.readouterr().out
+
+
+def test_bench_stream_measures_each_figure(home, capsys):
+    assert main(["bench", "stream", "--repeats", "1", "--scale", "0.002"]) == 0
+    (written,) = (home / "bench").glob("stream-*.json")
+    figures = json.loads(written.read_text())["figures"]
+    assert len(figures) == 8
+    assert all(len(figure["values"]) >= 1 and figure["unit"] for figure in figures)
+    assert "fused" in capsys.readouterr().out
+
+
+def test_bench_stream_refuses_a_scale_it_cannot_run(capsys):
+    assert main(["bench", "stream", "--scale", "0"]) == 2
+    assert "a scale in (0, 1]" in capsys.readouterr().err

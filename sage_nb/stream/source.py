@@ -14,14 +14,18 @@ from sage_nb.stream.function import Function
 Out = TypeVar("Out")
 
 
-class _Idle:
-    """The type of `IDLE`."""
+class _Word:
+    """The type of `IDLE` and `STOP`."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
 
     def __repr__(self) -> str:
-        return "IDLE"
+        return self._word
 
 
-IDLE: Final = _Idle()  # a source yields it to say: nothing now, ask again
+IDLE: Final = _Word("IDLE")  # a source yields it to say: nothing now, ask again
+STOP: Final = _Word("STOP")  # and this: nothing more in this run; the next one, from its checkpoint, reads on behind it
 
 
 class SourceFunction(Function, Generic[Out]):

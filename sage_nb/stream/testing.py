@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sage_nb.stream.source import SourceFunction
+from sage_nb.stream.source import STOP, SourceFunction
 
 
 class Crash(Exception):  # noqa: N818  it is asked for, not an error of anyone's
@@ -54,7 +54,7 @@ class TestingSource(SourceFunction[Any]):
                 if due and isinstance(item, ABORT):
                     raise Crash(f"asked for after record {at} of split {split}")
                 if due:
-                    return
+                    yield STOP
                 continue
             if at >= start:
                 yield item

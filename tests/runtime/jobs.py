@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
 import threading
 import time
+import weakref
 from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from sage_nb.runtime.probe import Probe
 from sage_nb.stream.function import KeyedProcessFunction
@@ -20,34 +26,70 @@ class Boom(Exception):  # noqa: N818
     """An accident."""
 
 
-class CrashAt(Probe):
-    """Fails the `nth` time that `where` comes to `point` (no `where`: whoever comes first), `times` times."""
+class Tally:
+    """Counts across attempts, threads and processes: each count is a file."""
 
-    def __init__(self, point: str, nth: int = 1, where: str | None = None) -> None:
-        super().__init__()
-        self.point, self.nth, self.where = point, nth, where
-        self.seen = 0
-        self._lock = threading.Lock()
+    def __init__(self, folder=None):
+        self.folder = folder or tempfile.mkdtemp(prefix="sage-tally-")
+        if folder is None:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    def __reduce__(self):
+        return Tally, (self.folder,)
+
+    def next(self) -> int:
+        """1, then 2, and so on; every number once."""
+        count = 1
+        while not self._taken(count):
+            count += 1
+        return count
+
+    def _taken(self, count):
+        try:
+            os.close(os.open(f"{self.folder}/{count}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
+
+@dataclass
+class CrashAt(Probe):
+    """Fails the `nth` time that `where` comes to `point` (no `where`: whoever comes)."""
+
+    point: str = ""
+    nth: int = 1
+    where: str | None = None
+    tally: Tally = field(default_factory=Tally)
 
     def at(self, point: str, where: str) -> None:
-        if point != self.point or (self.where is not None and where != self.where):
-            return
-        with self._lock:
-            self.seen += 1
-            due = self.seen == self.nth
-        if due:
+        meant = point == self.point and self.where in (None, where)
+        if meant and self.tally.next() == self.nth:
             raise Boom(f"at {point} of {where}")
+
+
+@dataclass
+class CrashTwice(Probe):
+    """Fails at the second manifest, and again while the job comes back from that."""
+
+    failed: Tally = field(default_factory=Tally)
+    again: Tally = field(default_factory=Tally)
+
+    def at(self, point: str, where: str) -> None:
+        if point == "before manifest" and self.failed.next() == 2:
+            Path(self.failed.folder, "failed").touch()
+            raise Boom("at the manifest")
+        if point == "restore" and Path(self.failed.folder, "failed").exists() and self.again.next() == 1:
+            raise Boom(f"at the return of {where}")
 
 
 class Once:
     """Passes values on; fails at the first that is `bad`, once. Shared by all copies of the operator."""
 
     def __init__(self, bad):
-        self.bad, self.due = bad, True
+        self.bad, self.tally = bad, Tally()
 
     def __call__(self, value):
-        if self.due and self.bad(value):
-            self.due = False
+        if self.bad(value) and self.tally.next() == 1:
             raise Boom(f"at {value!r}")
         return value
 
@@ -218,4 +260,11 @@ def loop(env, crash):
 
 TOPOLOGIES = {
     each.__name__: each for each in (linear, keyed, diamond, window, sessions, window_join, interval_join, loop)
+}
+
+ORDERED = {  # topologies whose records of a key have an order -> a record's key, and its place (linear: on one thread)
+    "linear": lambda n: ("", n),
+    "keyed": lambda r: (r["key"], r["n"]),
+    "window": lambda w: (w[0], w[1]),
+    "window_join": lambda pair: (pair[0] % 5, pair[0] // 10),
 }

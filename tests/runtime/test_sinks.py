@@ -59,7 +59,7 @@ def table_numbers(folder):
 @pytest.mark.parametrize("parallelism", [1, 3])
 def test_jsonl_files_hold_every_record_once_whatever_fails(tmp_path, point, parallelism):
     out = str(tmp_path / "out")
-    crashed(environment(tmp_path), JsonlSink(out), CrashAt(point, 2), parallelism=parallelism)
+    crashed(environment(tmp_path), JsonlSink(out), CrashAt(point=point, nth=2), parallelism=parallelism)
     assert numbers(out) == list(range(200))
     assert visible(out) == Folder(out).names()  # nothing pending is left
 
@@ -67,14 +67,14 @@ def test_jsonl_files_hold_every_record_once_whatever_fails(tmp_path, point, para
 @pytest.mark.parametrize("point", POINTS)
 def test_parquet_files_hold_every_record_once_whatever_fails(tmp_path, point):
     out = str(tmp_path / "out")
-    crashed(environment(tmp_path), ParquetSink(out), CrashAt(point, 2), parallelism=2)
+    crashed(environment(tmp_path), ParquetSink(out), CrashAt(point=point, nth=2), parallelism=2)
     assert table_numbers(out) == list(range(200))
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_list_holds_every_record_once_whatever_fails(tmp_path, point):
     rows: list = []
-    crashed(environment(tmp_path), CollectSink(rows), CrashAt(point, 2), parallelism=2)
+    crashed(environment(tmp_path), CollectSink(rows), CrashAt(point=point, nth=2), parallelism=2)
     assert sorted(row["n"] for row in rows) == list(range(200))
 
 
@@ -95,7 +95,7 @@ class Table(IdempotentSink):
 @pytest.mark.parametrize("point", POINTS)
 def test_an_idempotent_sink_ends_with_every_record_once(tmp_path, point):
     rows, writes = {}, []
-    crashed(environment(tmp_path), Table(rows, writes), CrashAt(point, 2))
+    crashed(environment(tmp_path), Table(rows, writes), CrashAt(point=point, nth=2))
     assert rows == {n: {"n": n} for n in range(200)}
 
 
@@ -202,7 +202,7 @@ def test_a_committed_file_that_is_gone_is_said(tmp_path):
 
 def test_a_sink_on_a_url_in_memory(tmp_path):
     url = f"memory://{uuid.uuid4().hex}"
-    crashed(environment(tmp_path), JsonlSink(url), CrashAt("notify", 2))
+    crashed(environment(tmp_path), JsonlSink(url), CrashAt(point="notify", nth=2))
     assert sorted(row["n"] for row in lines(url)) == list(range(200))
     fsspec.filesystem("memory").rm(url, recursive=True)
 
@@ -210,7 +210,7 @@ def test_a_sink_on_a_url_in_memory(tmp_path):
 @pytest.mark.parametrize("name", ["a-b-1", "a/b", "../x", "Ünï/çø?", "count-0"])
 def test_an_operator_may_have_any_name(tmp_path, name):
     out = str(tmp_path / "out")
-    crashed(environment(tmp_path), JsonlSink(out), CrashAt("notify", 2), name=name)
+    crashed(environment(tmp_path), JsonlSink(out), CrashAt(point="notify", nth=2), name=name)
     assert numbers(out) == list(range(200))
     assert visible(out) == Folder(out).names()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job", "out"]
@@ -219,7 +219,7 @@ def test_an_operator_may_have_any_name(tmp_path, name):
 def test_two_sinks_of_one_name_share_a_folder(tmp_path):
     out = str(tmp_path / "out")
     env = environment(tmp_path, parallelism=2)
-    env.probe = CrashAt("notify", 3)
+    env.probe = CrashAt(point="notify", nth=3)
     stream = env.from_source(Paced(clicks(200)))
     for sign in (1, -1):
         stream.map(lambda r, sign=sign: {"n": sign * r["n"]}).sink(JsonlSink(out), name="same")
@@ -237,7 +237,7 @@ def test_two_jobs_share_a_folder_and_neither_touches_the_others_files(tmp_path):
     strangers = {"sink-0.jsonl": b"{}\n", ".sink-ffffffff-0-0-ab.pending": b"x", "notes.txt": b"n"}
     for name, data in strangers.items():
         Folder(out).put(name, data)
-    crashed(environment(tmp_path, "quick"), JsonlSink(out), CrashAt("notify", 2))
+    crashed(environment(tmp_path, "quick"), JsonlSink(out), CrashAt(point="notify", nth=2))
     held.go.set()
     assert job.wait(20) == "finished"
     assert {name: Folder(out).get(name) for name in strangers} == strangers
@@ -250,7 +250,7 @@ def test_what_a_paused_job_prepared_is_committed_at_any_parallelism(tmp_path, th
     """The job stops between the manifest and the commit; whoever goes on finds what all three subtasks left."""
     out, held = str(tmp_path / "out"), Halting(clicks(100), at=60)
     env = environment(tmp_path, parallelism=3, restart=None)
-    env.restart, env.probe = FixedDelay(1, 3600.0), CrashAt("after manifest", 4)
+    env.restart, env.probe = FixedDelay(1, 3600.0), CrashAt(point="after manifest", nth=4)
     env.from_source(held).key_by("n").map(lambda r: r).sink(JsonlSink(out), name="sink")
     job = env.submit()
     until(lambda: job.status == "restarting")

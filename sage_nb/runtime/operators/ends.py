@@ -17,7 +17,7 @@ from sage_nb.runtime.operators.running import Operator, Place, Saved
 from sage_nb.stream.batch import FULL, Batch
 from sage_nb.stream.graph import SinkSpec, SourceSpec, Spec, TimesSpec
 from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
-from sage_nb.stream.source import IDLE, SourceFunction
+from sage_nb.stream.source import IDLE, STOP, SourceFunction
 from sage_nb.stream.time import FOREVER, WatermarkStrategy
 
 LINGER = 0.001  # seconds: no record waits longer in a source for others; asking the clock costs 50 ns a record
@@ -30,8 +30,14 @@ class Split:
     def __init__(self, name: str, state: tuple[int, float, float, bool]) -> None:
         self.name = name
         self.records, self.reached, self.watermark, self.ended = state
+        self.stopped = False
         self.rows: Iterator[Any] | None = None
         self.last = time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether it gives nothing more in this run."""
+        return self.ended or self.stopped
 
     @property
     def state(self) -> list[Any]:
@@ -69,13 +75,13 @@ class Reading(Operator):
     @property
     def exhausted(self) -> bool:
         """Whether every split is read to its end."""
-        return all(split.ended for split in self._splits)
+        return all(split.over for split in self._splits)
 
     @property
     def time(self) -> float | None:
         """How far event time has come; None when all that is left is idle."""
         idle_after = self.spec.watermark.idle_after if self.spec.watermark else None
-        left = [split for split in self._splits if not split.ended]
+        left = [split for split in self._splits if not split.over]
         if not left:
             return FOREVER
         now = time.monotonic()
@@ -84,7 +90,7 @@ class Reading(Operator):
 
     def read(self, most: int) -> bool:
         """Read and emit up to `most` records of the next split; False where there was nothing just now."""
-        left = [split for split in self._splits if not split.ended]
+        left = [split for split in self._splits if not split.over]
         if not left:
             return False
         self._turn += 1
@@ -177,6 +183,9 @@ class Reading(Operator):
         for value in split.rows or ():
             if value is IDLE:
                 return values, True
+            if value is STOP:
+                split.stopped = True
+                return values, False
             values.append(value)
             if len(values) >= most:
                 self.fast = clock() < latest

@@ -143,7 +143,6 @@ class Saved:
     counters: dict[int, list[int]] = field(default_factory=dict)
     delivered: dict[int, dict[str, int]] = field(default_factory=dict)
     watermark: float = float("-inf")
-    ended: bool = False
     checkpoint: int = 0  # 0: the beginning
 
     @classmethod
@@ -157,8 +156,7 @@ class Saved:
         counters = {subtask: part["counters"] for subtask, part in parts.items()}
         delivered = {subtask: part["delivered"] for subtask, part in parts.items()}
         watermark = min(part["watermark"] for part in parts.values())
-        ended = all(part["ended"] for part in parts.values())
-        return cls(len(parts), groups, own, counters, delivered, watermark, ended, checkpoint)
+        return cls(len(parts), groups, own, counters, delivered, watermark, checkpoint)
 
 
 class Operator:
@@ -273,7 +271,7 @@ class Operator:
         self.counters = Counters(*(sum(column) for column in zip(*parts, strict=True)))
         self._restore_edges(saved)
         self.watermark = saved.watermark
-        self.ended = saved.ended
+        self.ended = False  # what ended has nothing left to give: to end it again gives nothing
 
     def snapshot(self) -> dict[str, Any]:
         """Its part of a checkpoint."""
@@ -284,7 +282,6 @@ class Operator:
             "delivered": self.delivered(),
             "counters": list(msgspec.structs.astuple(self.counters)),
             "watermark": self.watermark,
-            "ended": self.ended,
         }
 
     def emit(self, batch: Batch, output: str = MAIN) -> None:

@@ -325,6 +325,8 @@ class WindowedStream:
         """Fold record by record; nothing but the accumulator is kept."""
         if not isinstance(function, AggregateFunction):
             raise BadValueError(f"aggregate() takes an AggregateFunction such as Count(), got {function!r:.60}")
+        if isinstance(self.windows, SessionWindows) and type(function).merge is AggregateFunction.merge:
+            raise BadValueError(f"sessions grow together; give {type(function).__name__} a merge(one, other)")
         return self._folded(Aggregating(function), how)
 
     def reduce(self, function: Callable[[Any, Any], Any], **how: Unpack[How]) -> Stream:

@@ -114,6 +114,8 @@ def join_spec(window: TimeWindows | None, between: Span | None, how: str) -> Spe
     if window is not None:
         if not isinstance(window, TimeWindows):
             raise BadValueError(f"join(window=…) takes tumbling or sliding windows of time, got {window!r:.60}")
+        if window.clock != "event":
+            raise BadValueError(f"join(window=…) pairs records by event time, got windows of {window.clock} time")
         return WindowJoinSpec(window, how)
     if not isinstance(between, tuple) or len(between) != 2 or how != "inner" or not between[0] <= between[1]:
         raise BadValueError(

@@ -14,6 +14,7 @@ from sage_nb.records.plain import plain
 from sage_nb.stream.function import AggregateFunction, Clock
 
 Span = tuple[float, float]  # start (inside) and end (outside), seconds
+SHORTEST = 1e-6  # seconds: the shortest slide; windows are told apart to the nanosecond
 
 
 @plain
@@ -42,10 +43,20 @@ class TimeWindows:
 
         >>> TimeWindows(10, 5).spans(12.0)
         [(5, 15), (10, 20)]
+        >>> TimeWindows(0.3, 0.3).spans(0.9)
+        [(0.9, 1.2)]
         """
-        last = math.floor(time / self.slide)
-        first = math.floor((time - self.size) / self.slide) + 1
-        return [(at * self.slide, at * self.slide + self.size) for at in range(first, last + 1)]
+        at = math.floor(time / self.slide)  # floats: it may be one off
+        at += (self._span(at + 1)[0] <= time) - (self._span(at)[0] > time)
+        found: list[Span] = []
+        while (span := self._span(at - len(found)))[1] > time:
+            found.append(span)
+        return found[::-1]
+
+    def _span(self, at: int) -> Span:
+        """The window of that number, to the nanosecond: thirds of a second leave no gap and do not overlap."""
+        start = at * self.slide
+        return round(start, 9), round(start + self.size, 9)
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,8 @@ def sliding(seconds: float, slide: float, *, clock: Clock = "event") -> TimeWind
     """Windows of `seconds`, a new one every `slide` seconds, aligned to time 0."""
     _positive("a window's length", seconds)
     _positive("a window's slide", slide)
+    if slide < SHORTEST:
+        raise BadValueError(f"a window's slide must be {SHORTEST:g} seconds or more, got {slide!r}")
     if slide > seconds:
         raise BadValueError(f"a slide of {slide:g} s leaves gaps between windows of {seconds:g} s; make it shorter")
     return TimeWindows(seconds, slide, clock)

@@ -9,7 +9,7 @@ from typing import Any
 from sage_nb.errors import BadValueError
 from sage_nb.runtime.keyed import KeyedTable
 from sage_nb.runtime.operators.running import Operator, Place, Saved
-from sage_nb.runtime.operators.windows import Agenda
+from sage_nb.runtime.operators.windows import Agenda, within
 from sage_nb.stream.batch import Batch
 from sage_nb.stream.graph import LATE, IntervalJoinSpec, Spec, WindowJoinSpec
 from sage_nb.stream.window import Span
@@ -77,7 +77,7 @@ class WindowJoining(Joining):
             if not held:
                 self._open.drop(key)
             if pairs:
-                self.emit(Batch(pairs, [span[1]] * len(pairs)))
+                self.emit(Batch(pairs, [within(span)] * len(pairs)))
 
     def groups(self) -> dict[str, dict[int, Any]]:
         """By group: [key, [start, end, left, right], …]."""
@@ -162,8 +162,8 @@ class IntervalJoining(Joining):
                         self._note(key, time, port)
 
     def _meets(self, time: float, other: float, port: int) -> bool:
-        apart = other - time if port == 0 else time - other
-        return self.spec.lower <= apart <= self.spec.upper
+        """Neither comes after the other has expired; the same sums decide both, or rounding would part them."""
+        return other <= self._expiry(time, port) and time <= self._expiry(other, 1 - port)
 
     def _expiry(self, time: float, port: int) -> float:
         """The latest time at which a partner can come."""

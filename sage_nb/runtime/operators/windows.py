@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import partial
+from functools import partial, reduce
 from heapq import heappop, heappush
 from itertools import count
+from math import nextafter
 from typing import Any
 
 from sage_nb.errors import BadValueError
@@ -43,6 +44,11 @@ class Agenda:
             yield key, span
 
 
+def within(span: Span) -> float:
+    """The last moment of a window: the time of its results, so that they fall into the same window further down."""
+    return nextafter(span[1], span[0])
+
+
 class Windowing(Operator):
     """The running half of a window over time; sessions merge, the others lie still."""
 
@@ -52,7 +58,8 @@ class Windowing(Operator):
         super().__init__(spec, place)
         self._open: KeyedTable[Open] = KeyedTable(place.groups, lambda key: (key, {}))
         self._agenda = Agenda()
-        self._now: tuple[Any, list[Span]] = (None, [])  # whose record is being folded
+        self._now: tuple[Any, list[Span], list[Span]] = (None, [], [])  # a record's key and windows, and those grown
+        self._wall = float("-inf")  # how far the wall's clock had come when it last rang
         windows = self.spec.windows
         self._by_wall = not isinstance(windows, CountWindows) and windows.clock == "processing"
 
@@ -65,14 +72,15 @@ class Windowing(Operator):
         times, late, out = self._times(batch), [], []
         for at, value in enumerate(batch.values):
             key = batch.keys[at] if batch.keys is not None else None
-            spans = self._spans(key, times[at])
+            spans, grown = self._spans(key, times[at])
             if not spans:
                 late.append(at)
-                continue
-            self._now = key, spans
-            if self.guard.call(self._fold, value) is not LOST:
-                self.counters.passed += 1
-                out += self._overdue(key, spans)
+            else:
+                self._now = key, spans, grown
+                if self.guard.call(self._fold, value) is not LOST:
+                    self.counters.passed += 1
+                    out += self._overdue(key, spans)
+            self._forget_if_empty(key)
         if out:
             self._give(out)
         if late:
@@ -93,12 +101,13 @@ class Windowing(Operator):
     def wake(self, now: float) -> None:
         """Windows of the wall's clock."""
         if self._by_wall:
-            self.watermark = now
+            self._wall = now
             self._ring(now)
 
     def finish(self) -> None:
         """What is still open will get no more records."""
-        self._ring(float("inf"))
+        self._wall = float("inf")
+        self._ring(self._wall)
 
     def groups(self) -> dict[str, dict[int, Any]]:
         """By group: [key, [start, end, accumulator, given], …]."""
@@ -130,40 +139,46 @@ class Windowing(Operator):
             )
         return batch.times
 
-    def _spans(self, key: Any, at: float) -> list[Span]:
-        """The windows that a record of that time still finds open; a session grows to hold it."""
-        windows, closed = self.spec.windows, self.watermark - self.spec.lateness
+    @property
+    def _reached(self) -> float:
+        """How far the clock of these windows has come."""
+        return self._wall if self._by_wall else self.watermark
+
+    def _spans(self, key: Any, at: float) -> tuple[list[Span], list[Span]]:
+        """The windows that a record of that time still finds open, and the sessions that grow into one with it."""
+        windows = self.spec.windows
         if isinstance(windows, TimeWindows):
-            return [span for span in windows.spans(at) if span[1] > closed]
+            return [span for span in windows.spans(at) if not self._gone(span)], []
         if isinstance(windows, SessionWindows):
-            return self._session(key, (at, at + windows.gap), closed)
+            return self._session(key, (at, at + windows.gap))
         raise TypeError(windows)
 
-    def _session(self, key: Any, span: Span, closed: float) -> list[Span]:
-        held = self._open.of(key)[1]
-        met = [other for other in held if other[0] < span[1] and span[0] < other[1]]
-        grown = (min(span[0], *(s for s, _ in met)), max(span[1], *(e for _, e in met))) if met else span
-        if grown[1] <= closed:
-            self._forget_if_empty(key)
-            return []
-        if met and met != [grown]:
-            merged, _ = held.pop(met[0])
-            for other in met[1:]:
-                merged = self.spec.folding.merge(merged, held.pop(other)[0])
-            held[grown] = [merged, False]
-            self._note(key, grown)
-        return [grown]
+    def _session(self, key: Any, span: Span) -> tuple[list[Span], list[Span]]:
+        met = sorted(other for other in self._open.of(key)[1] if other[0] < span[1] and span[0] < other[1])
+        grown = min([span[0], *(start for start, _ in met)]), max([span[1], *(end for _, end in met)])
+        return ([] if self._gone(grown) else [grown]), ([] if met == [grown] else met)
+
+    def _gone(self, span: Span) -> bool:
+        return span[1] + self.spec.lateness <= self._reached
 
     def _fold(self, value: Any) -> None:
-        key, spans = self._now
+        """All or nothing: a record that fails, or is tried again, has left no trace."""
+        key, spans, grown = self._now
         held, folding = self._open.of(key)[1], self.spec.folding
-        for span in spans:
-            window = held.get(span)
-            if window is None:
-                held[span] = [folding.add(value, folding.create()), False]
-                self._note(key, span)
+        folded = [folding.add(value, self._accumulated(held, grown or [span])) for span in spans]
+        for span in grown:
+            del held[span]
+        for span, accumulator in zip(spans, folded, strict=True):
+            if span in held:
+                held[span][0] = accumulator
             else:
-                window[0] = folding.add(value, window[0])
+                held[span] = [accumulator, False]
+                self._note(key, span)
+
+    def _accumulated(self, held: dict[Span, list[Any]], spans: list[Span]) -> Any:
+        """What these windows hold together."""
+        found = [held[span][0] for span in spans if span in held]
+        return reduce(self.spec.folding.merge, found) if found else self.spec.folding.create()
 
     def _note(self, key: Any, span: Span) -> None:
         self._agenda.add(span[1], key, span)
@@ -172,7 +187,7 @@ class Windowing(Operator):
 
     def _overdue(self, key: Any, spans: list[Span]) -> list[Any]:
         """Results of windows that have ended already: given again with each record that came late."""
-        ended = [span for span in spans if span[1] <= self.watermark]
+        ended = [span for span in spans if span[1] <= self._reached]
         return [each for span in ended for each in self._results(key, span)]
 
     def _ring(self, now: float) -> None:
@@ -182,7 +197,7 @@ class Windowing(Operator):
             window = held.get(span)  # None: grown into a longer session, or forgotten
             if window is not None and not window[1]:
                 out += self._results(key, span)
-            if window is not None and span[1] + self.spec.lateness <= now:
+            if window is not None and self._gone(span):
                 del held[span]
             self._forget_if_empty(key)
         if out:
@@ -192,14 +207,14 @@ class Windowing(Operator):
         window = self._open.of(key)[1][span]
         window[1] = True
         made = self.guard.call(partial(self.spec.folding.results, key, span), window[0], orphan=True)
-        return [] if made is LOST else [(each, span[1]) for each in made]
+        return [] if made is LOST else [(each, within(span)) for each in made]
 
     def _forget_if_empty(self, key: Any) -> None:
         if not self._open.of(key)[1]:
             self._open.drop(key)
 
     def _give(self, out: list[Any]) -> None:
-        self.emit(Batch([value for value, _ in out], [end for _, end in out]))
+        self.emit(Batch([value for value, _ in out], [time for _, time in out]))
 
 
 class Counting(Operator):
@@ -210,7 +225,7 @@ class Counting(Operator):
     def __init__(self, spec: Spec, place: Place) -> None:
         super().__init__(spec, place)
         self._seen: KeyedTable[list[Any]] = KeyedTable(place.groups, lambda key: [key, 0, []])  # key, count, windows
-        self._key: Any = None
+        self._now: tuple[Any, float | None] = (None, None)  # key and time of the record being folded
 
     def open(self) -> None:
         """Nothing but the windows."""
@@ -219,20 +234,21 @@ class Counting(Operator):
     def process(self, batch: Batch, port: int) -> None:
         """Each record into the windows that hold its number."""
         for at, value in enumerate(batch.values):
-            self._key = batch.keys[at] if batch.keys is not None else None
+            key = batch.keys[at] if batch.keys is not None else None
+            self._now = key, None if batch.times is None else batch.times[at]
             full = self.guard.call(self._fold, value)
             if full is not LOST:
                 self.counters.passed += 1
-                self._give(self._key, full, None if batch.times is None else batch.times[at])
+                self._give(key, full)
 
     def finish(self) -> None:
         """Windows still open are given short."""
         for key, _, windows in list(self._seen.entries()):
-            self._give(key, windows, None)
+            self._give(key, windows)
         self._seen.clear()
 
     def groups(self) -> dict[str, dict[int, Any]]:
-        """By group: [key, count, [[first, length, accumulator], …]]."""
+        """By group: [key, count, [[first, length, accumulator, latest time], …]]."""
         return {"counts": {group: [list(entry) for entry in entries] for group, entries in self._seen.by_group()}}
 
     def restore(self, saved: Saved) -> None:
@@ -244,23 +260,26 @@ class Counting(Operator):
                 self._seen.of(key)[1:] = [number, windows]
 
     def _fold(self, value: Any) -> list[list[Any]]:
-        """Fold a record in; gives the windows that are full with it."""
-        entry, windows, folding = self._seen.of(self._key), self.spec.windows, self.spec.folding
+        """Fold a record in, into all or none; gives the windows that are full with it."""
+        (key, time), windows, folding = self._now, self.spec.windows, self.spec.folding
         if not isinstance(windows, CountWindows):
             raise TypeError(windows)
-        if entry[1] % windows.slide == 0:
-            entry[2].append([entry[1], 0, folding.create()])
-        entry[1] += 1
-        for window in entry[2]:
-            window[2] = folding.add(value, window[2])
-            window[1] += 1
-        full = [window for window in entry[2] if window[1] == windows.size]
-        entry[2] = entry[2][len(full) :]
-        return full
+        entry = self._seen.of(key)
+        new = [[entry[1], 0, folding.create(), time]] if entry[1] % windows.slide == 0 else []
+        folded = [
+            [first, length + 1, folding.add(value, accumulator), _later(latest, time)]
+            for first, length, accumulator, latest in (*entry[2], *new)
+        ]
+        entry[1:] = [entry[1] + 1, [window for window in folded if window[1] < windows.size]]
+        return [window for window in folded if window[1] == windows.size]
 
-    def _give(self, key: Any, windows: list[list[Any]], time: float | None) -> None:
-        for first, length, accumulator in windows:
+    def _give(self, key: Any, windows: list[list[Any]]) -> None:
+        for first, length, accumulator, latest in windows:
             given = partial(self.spec.folding.results, key, (first, first + length))
             made = self.guard.call(given, accumulator, orphan=True)
             if made is not LOST and (values := list(made)):
-                self.emit(Batch(values, None if time is None else [time] * len(values)))
+                self.emit(Batch(values, None if latest is None else [latest] * len(values)))
+
+
+def _later(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else max(one, other)

@@ -86,7 +86,9 @@ class KeyedStore:
         return declared.handle(StateCell(self, name, ttl))
 
     def select(self, key: Any) -> None:
-        """From now on state is this key's."""
+        """From now on state is this key's; of the one before, an entry stays only if there is something in it."""
+        if self._current is not None and not self._current:
+            self._table.drop(self.key)
         self.key = key
         self._current = self._table.of(key)[1]
 
@@ -185,6 +187,15 @@ class Timers:
         while (at := self.next) is not None and at <= now:
             _, key = self._set.pop(heappop(self._heap))
             yield at, key
+
+    def taken(self) -> list[tuple[float, Any]]:
+        """All times with their keys, earliest first; none is left."""
+        taken = [(at, key) for (at, _), (_, key) in sorted(self._set.items(), key=lambda timer: timer[0])]
+        self.restore({})
+        return taken
+
+    def __len__(self) -> int:
+        return len(self._set)
 
     def snapshot(self) -> dict[int, Any]:
         """By group: [time, key]."""

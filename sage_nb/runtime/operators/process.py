@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sage_nb.errors import UnknownNameError
+from sage_nb.runtime.gate import FencedError
 from sage_nb.runtime.keyed import Timers
 from sage_nb.runtime.operators.apply import Applying, as_list
 from sage_nb.runtime.operators.guard import LOST, MisuseError
@@ -14,6 +16,8 @@ from sage_nb.stream.batch import Batch
 from sage_nb.stream.function import Clock
 from sage_nb.stream.graph import MAIN, ProcessSpec, Spec
 
+ENDLESS = 1_000  # timers that the last ones of a stream may set in turn, on average, before it is called endless
+
 
 class Asked:
     """What a process function sees of the record at hand (a `ProcessContext`)."""
@@ -21,6 +25,8 @@ class Asked:
     def __init__(self, operator: Processing) -> None:
         self._operator = operator
         self.time: float | None = None
+        self.round: int | None = None
+        self.sides: list[tuple[str, Batch]] = []  # what goes out aside, once the function is through
 
     @property
     def key(self) -> Any:
@@ -36,7 +42,8 @@ class Asked:
         """To a side output."""
         if name == MAIN:
             raise MisuseError("output() sends to side outputs; yield or return what goes to the main one")
-        self._operator.emit(Batch([value], None if self.time is None else [self.time]), name)
+        times = None if self.time is None else [self.time]
+        self.sides.append((name, Batch([value], times, None, None if self.round is None else [self.round])))
 
     def set_timer(self, at: float, clock: Clock = "event") -> None:
         """Ring for the current key."""
@@ -75,9 +82,10 @@ class Processing(Applying):
         origins: list[int] = []
         for at, value in enumerate(batch.values):
             self._asked.time = None if batch.times is None else batch.times[at]
+            self._asked.round = None if batch.rounds is None else batch.rounds[at]
             if batch.keys is not None:
                 self.store.select(batch.keys[at])
-            results = self.guard.call(self._process, value)
+            results = self._aside(self.guard.call(self._process, value))
             if results is not LOST:
                 self.counters.passed += 1
                 made += results
@@ -89,7 +97,8 @@ class Processing(Applying):
     def advance(self, watermark: float) -> None:
         """Ring the timers that are due."""
         super().advance(watermark)
-        self._ring("event", watermark)
+        due = self.timers["event"].due(watermark)
+        self._ring("event", due if watermark < math.inf else self._last(due))
 
     @property
     def deadline(self) -> float | None:
@@ -100,11 +109,11 @@ class Processing(Applying):
     def wake(self, now: float) -> None:
         """Timers of the wall's clock."""
         super().wake(now)
-        self._ring("processing", now)
+        self._ring("processing", self.timers["processing"].due(now))
 
     def finish(self) -> None:
-        """No time is left to wait for: all timers ring."""
-        self._ring("processing", float("inf"))
+        """No time is left to wait for: all timers ring; one of the wall's clock that is set by then does not."""
+        self._ring("processing", self.timers["processing"].taken())
 
     def groups(self) -> dict[str, dict[int, Any]]:
         """State, and timers of both clocks."""
@@ -119,20 +128,47 @@ class Processing(Applying):
             timers.restore({group: entries for group, entries in held.items() if self.place.owns(group)})
 
     def _process(self, value: Any) -> list[Any]:
-        return self.accepted(self._function.process(value, self._asked))
+        return self._attempt(self._function.process, value)
 
     def accepted(self, made: Any) -> list[Any]:
         """Records, or None for none."""
         return [] if made is None else as_list(made, self.place.name)
 
-    def _ring(self, clock: str, now: float) -> None:
-        for at, key in self.timers[clock].due(now):
+    def _ring(self, clock: str, due: Iterable[tuple[float, Any]]) -> None:
+        for at, key in due:
             self.store.select(key)
-            self._asked.time = at if clock == "event" else None
-            made = self.guard.call(self._rung, at, orphan=True)
+            self._asked.time, self._asked.round = at if clock == "event" else None, None
+            made = self._aside(self.guard.call(self._rung, at, orphan=True))
             if made is not LOST and made:
                 times = [at] * len(made) if clock == "event" else None
                 self.emit(Batch(made, times))
 
     def _rung(self, at: float) -> list[Any]:
-        return self.accepted(self._function.on_timer(at, self._asked))
+        return self._attempt(self._function.on_timer, at)
+
+    def _attempt(self, function: Callable[[Any, Asked], Any], value: Any) -> list[Any]:
+        try:
+            return self.accepted(function(value, self._asked))
+        except Exception:
+            self._asked.sides.clear()  # of a record that fails, or is tried again, nothing went aside
+            raise
+
+    def _aside(self, made: Any) -> Any:
+        """Send on what went aside."""
+        sides, self._asked.sides = self._asked.sides, []
+        for name, batch in sides:
+            self.emit(batch, name)
+        return made
+
+    def _last(self, due: Iterator[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
+        """The timers that ring at the end of time, and those they set; not for ever."""
+        most = ENDLESS * (1 + len(self.timers["event"]))
+        for number, timer in enumerate(due):
+            if self.guard.halt.is_set():
+                raise FencedError
+            if number >= most:
+                raise MisuseError(
+                    f"operator {self.place.name!r} sets a timer each time that one rings, and at the end of the stream "
+                    f"all timers ring, this one for {timer[0]:g}; set none when context.watermark is infinite"
+                )
+            yield timer

@@ -106,7 +106,7 @@ class Gate:
                 if left is not None and left <= 0:
                     return None
                 self._reading = True
-                self._filled.wait(left)
+                self._filled.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
                 self._reading = False
 
     def block(self, channel: int) -> None:

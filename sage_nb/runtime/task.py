@@ -108,6 +108,9 @@ class Task:
         self._fused.open()
         self.probe.at("restore", self.uid)
         self._fused.restore(begin)
+        self._time = min(operator.watermark for operator in self.operators)
+        if -FOREVER < self._time < FOREVER:
+            self._tell(Watermark(self._time))
         if self._head is not None:
             self._head.resume()
         self.begun = self.mark(time.monotonic())
@@ -124,6 +127,7 @@ class Task:
         self._aligning: tuple[int, float] | None = None
         self._base: dict[str, dict[str, Any]] = {}
         self._logged = 0  # the checkpoint for which a loop's head writes down what comes round
+        self._awaited = 0  # the checkpoint whose barriers come home
         self._held_since: float | None = None  # since when edges hold something back
         self._over = False
         self._napping = False
@@ -212,11 +216,13 @@ class Task:
     def _batch(self, channel: int, batch: Batch) -> None:
         if self._head is not None and channel in self.gate.feedback and channel not in self._home:
             self._head.note(batch)
-        self._paced(batch, self._ports[channel])
+        self._dozing = False
         if self._idle:
             self._idle.discard(channel)
-        if self._timing is not None:
-            self._pass_time(self._timing.reached)
+        for part in (batch,) if self._timing is None else self._timing.cut(batch):
+            self._paced(part, self._ports[channel])
+            if self._timing is not None:
+                self._pass_time(self._timing.time)
 
     def _paced(self, batch: Batch, port: int) -> None:
         """A batch in pieces that do not take long, so that what came of the first ones goes on, and a halt is heard."""
@@ -269,20 +275,22 @@ class Task:
         """The least time of the channels that are not idle; the end, when all have ended."""
         if self._ended == self._regular:
             if self._head is not None:
-                self._send_lap(1)
+                self._send_lap(Lap(1))
             else:
                 self._end()
         elif self._head is None and self._timing is None:
-            awake = [self._times[at] for at in self._regular if at not in self._idle]
-            self._pass_time(min(awake, default=None))
+            awake = self._regular - self._idle - self._ended
+            self._pass_time(min((self._times[at] for at in awake), default=None))
 
     def _pass_time(self, time: float | None) -> None:
         if time is None:
             if not (self._over or self._dozing):
                 self._dozing = True
                 self._tell(Idle())
-        elif self._time < time < FOREVER:
-            self._time, self._dozing = time, False
+            return
+        self._dozing = False
+        if self._time < time < FOREVER:
+            self._time = time
             self._fused.each(lambda each: _reach(each, time))
             self._tell(Watermark(time))
 
@@ -337,44 +345,51 @@ class Task:
         else:
             self._head.begin_log()
             self._logged = barrier.checkpoint
-            self._home.clear()
+            self._note_home(barrier)
 
     def _come_home(self, channel: int, barrier: Barrier) -> None:
         """The barrier is round the loop: what came before it on each channel was in the loop at the checkpoint.
 
-        One of an earlier checkpoint, which was given up, says nothing.
+        One of an earlier checkpoint, which was given up, says nothing; that of another head may come before its own.
         """
-        if barrier.checkpoint != self._logged:
-            return
-        self._home.add(channel)
-        if self._home == self.gate.feedback and self._head is not None:
+        if barrier.checkpoint >= self._logged:
+            self._note_home(barrier)
+            self._home.add(channel)
+        if self._logged == barrier.checkpoint and self._home == self.gate.feedback and self._head is not None:
             self._home.clear()
             self.gate.fair = False
             self._base[self.uid]["own"] = self._head.own()
             self._link.part(self.attempt, self, Part(barrier, self._base, 0.0))
 
-    def _send_lap(self, number: int) -> None:
+    def _note_home(self, barrier: Barrier) -> None:
+        """Which barriers are home counts anew with each checkpoint."""
+        if self._awaited != barrier.checkpoint:
+            self._awaited = barrier.checkpoint
+            self._home.clear()
+
+    def _send_lap(self, lap: Lap) -> None:
         for edge in self.edges:
-            edge.sign(Lap(number))
+            edge.sign(lap)
 
     def _lap(self, channel: int, lap: Lap) -> None:
-        if not self.inside:
+        if not self.inside or (self._head is not None and self._over):
             return
+        if self._tail is not None:
+            self._tail.closing = lap.last
         self._laps[channel] = lap
         if len(self._laps) < (len(self.gate.feedback) if self._head is not None else self.gate.channels):
             return
         fed_back = sum(each.fed_back for each in self._laps.values())
         self._laps.clear()
         if self._head is not None:
-            if fed_back:
-                self._send_lap(lap.number + 1)
-            else:
+            self._send_lap(Lap(lap.number + 1, last=not fed_back))
+            if not fed_back:
                 self._end()
             return
         self._fused.each(lambda each: each.flush())
         count = self._tail.lapped() if self._tail is not None else 0
         for edge in self._again if self._tail is not None else self.edges:
-            edge.sign(Lap(lap.number, count))
+            edge.sign(Lap(lap.number, count, lap.last))
 
     def _close(self) -> None:
         self.probe.at("close", self.uid)

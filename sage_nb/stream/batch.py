@@ -171,10 +171,14 @@ class End:
 
 @dataclass(frozen=True)
 class Lap:
-    """Goes round a loop behind all that was in it; `fed_back` counts what was sent round again since the last."""
+    """Goes round a loop behind all that was in it; `fed_back` counts what was sent round again since the last.
+
+    The `last` one says that the loop is empty: what still comes of its operators' ends leaves it.
+    """
 
     number: int
     fed_back: int = 0
+    last: bool = False
 
 
 Sign = Watermark | Idle | Barrier | End | Lap

@@ -226,7 +226,8 @@ class Timing(Operator):
 
     def __init__(self, spec: Spec, place: Place) -> None:
         super().__init__(spec, place)
-        self.reached = -FOREVER
+        self.time = self._reached = -FOREVER  # how far event time has said to have come, and has come
+        self._records = 0
 
     def open(self) -> None:
         """Nothing to open."""
@@ -234,7 +235,10 @@ class Timing(Operator):
 
     def process(self, batch: Batch, port: int) -> None:
         """Each record with its time."""
-        out, self.reached = timed(self.guard, self.spec.watermark, batch, self.reached)
+        out, self._reached = timed(self.guard, self.spec.watermark, batch, self._reached)
+        self._records += len(batch)
+        if self._records % (self.spec.watermark.every or 1) == 0:
+            self.time = self._reached
         self.counters.passed += len(out)
         if out.values:
             self.emit(out)
@@ -244,13 +248,25 @@ class Timing(Operator):
         return stand_in(made, self.place.name)
 
     def own(self) -> Any:
-        """How far event time has come."""
-        return self.reached
+        """How far event time has come, and how many records have."""
+        return [self.time, self._reached, self._records]
+
+    def cut(self, batch: Batch) -> Iterator[Batch]:
+        """The batch in parts, each no further than to the next watermark."""
+        every, done = self.spec.watermark.every or len(batch), 0
+        while done < len(batch):
+            upto = min(len(batch), done + every - self._records % every)
+            yield batch.cut(slice(done, upto))
+            done = upto
 
     def restore(self, saved: Saved) -> None:
         """At another parallelism, the least of all: nothing becomes late by it."""
         super().restore(saved)
-        self.reached = min(saved.own.values(), default=-FOREVER)
+        same = saved.parallelism == self.place.parallelism
+        mine = [saved.own[self.place.subtask]] if same else list(saved.own.values())
+        self.time, self._reached, self._records = (
+            (min(column) for column in zip(*mine, strict=True)) if mine else (-FOREVER, -FOREVER, 0)
+        )
 
 
 class Sinking(Holding):

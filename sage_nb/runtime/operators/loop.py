@@ -2,7 +2,8 @@
 
 Its end is found by laps: when its input has ended, the head sends a lap behind everything it sent; each task of the
 body passes it on once it has it from all its inputs; the tail adds how many records it sent round again since the lap
-before. A lap that comes home with no such record from any tail finds the loop empty.
+before. A lap that comes home with no such record from any tail finds the loop empty. Then a last one goes before the
+end, so that what operators of the body give at their end leaves the loop.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Leaving(Operator):
     def __init__(self, spec: Spec, place: Place) -> None:
         super().__init__(spec, place)
         self.fed_back = 0
+        self.closing = False  # no more rounds
 
     def open(self) -> None:
         """Nothing to open."""
@@ -89,11 +91,12 @@ class Leaving(Operator):
         staying: list[int] = []
         for at, verdict in enumerate(verdicts):
             if verdict is not LOST:
-                (leaving if verdict or (most is not None and rounds[at] + 1 >= most) else staying).append(at)
+                out = verdict or self.closing or (most is not None and rounds[at] + 1 >= most)
+                (leaving if out else staying).append(at)
         self.counters.passed += len(leaving) + len(staying)
         if leaving:
-            out = batch.at(leaving)
-            self.emit(Batch(out.values, out.times))
+            done = batch.at(leaving)
+            self.emit(Batch(done.values, done.times))
         if staying:
             self.fed_back += len(staying)
             again = batch.at(staying)
@@ -102,7 +105,7 @@ class Leaving(Operator):
     def restore(self, saved: Saved) -> None:
         """Laps are counted anew."""
         super().restore(saved)
-        self.fed_back = 0
+        self.fed_back, self.closing = 0, False
 
     def lapped(self) -> int:
         """How many went round again since it was last asked."""

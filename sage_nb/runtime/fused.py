@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from sage_nb.runtime.messages import Begin
 from sage_nb.runtime.operators.running import Clock, Operator, Saved
 from sage_nb.runtime.timesheet import Mark
+from sage_nb.stream.time import FOREVER
 
 LOG = logging.getLogger("sage_nb.runtime")
 
@@ -61,3 +63,24 @@ class Fused:
                 operator.shut()
             except Exception:
                 LOG.warning("closing %r after a failure failed too", operator.place.name, exc_info=True)
+
+
+def reach(operator: Operator, moment: float) -> None:
+    """Event time has come so far, behind all records."""
+    operator.flush()
+    operator.advance(moment)
+
+
+def woken(operator: Operator) -> None:
+    """Do what was put off until now."""
+    now, deadline = time.time(), operator.deadline
+    if deadline is not None and deadline <= now:
+        operator.wake(now)
+
+
+def finish(operator: Operator) -> None:
+    """All its records have come; once."""
+    if not operator.ended:
+        reach(operator, FOREVER)
+        operator.finish()
+        operator.ended = True

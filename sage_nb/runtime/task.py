@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sage_nb.runtime.edge import Edge
-from sage_nb.runtime.fused import Fused
+from sage_nb.runtime.fused import Fused, finish, reach, woken
 from sage_nb.runtime.gate import CONTROL, FencedError, Gate
 from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Link, Part, Quit, Trigger
 from sage_nb.runtime.operators.ends import NAP, Reading, Timing
@@ -193,7 +193,7 @@ class Task:
         """Do what was put off until now."""
         deadlines = [each.deadline for each in self.operators]
         if any(deadlines):
-            self._fused.each(_woken)
+            self._fused.each(woken)
 
     def _read(self, source: Reading) -> None:
         """Read on."""
@@ -291,7 +291,7 @@ class Task:
         self._dozing = False
         if self._time < time < FOREVER:
             self._time = time
-            self._fused.each(lambda each: _reach(each, time))
+            self._fused.each(lambda each: reach(each, time))
             self._tell(Watermark(time))
 
     def _tell(self, sign: Sign) -> None:
@@ -309,7 +309,7 @@ class Task:
         if self._over:
             return
         self._over = True
-        self._fused.each(_finish)
+        self._fused.each(finish)
         self.probe.at("end", self.uid)
         self._tell(End())
         self._link.ended(self.attempt, self)
@@ -395,21 +395,3 @@ class Task:
         self.probe.at("close", self.uid)
         self._fused.close()
         self._link.closed(self.attempt, self)
-
-
-def _reach(operator: Operator, time: float) -> None:
-    operator.flush()
-    operator.advance(time)
-
-
-def _woken(operator: Operator) -> None:
-    now, deadline = time.time(), operator.deadline
-    if deadline is not None and deadline <= now:
-        operator.wake(now)
-
-
-def _finish(operator: Operator) -> None:
-    if not operator.ended:
-        _reach(operator, FOREVER)
-        operator.finish()
-        operator.ended = True

@@ -52,12 +52,14 @@ class DenseSearching(MapFunction[Result, Result]):
         """Load the encoder that the collection was built with, once per process."""
         self._folder = context.get(Collections).folder(self.stage.source.path)
         self._encoder = encoder_of(self._folder, context.get(Models))
+        self._metrics = context.metrics
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
         """All questions encoded in one call, then searched."""
         snapshot = searchable(self._folder)
         cut = self._encoder.truncated
-        vectors = self._encoder.encode([result.query.text for result in batch])
+        with self._metrics.model_time():
+            vectors = self._encoder.encode([result.query.text for result in batch])
         note = ("the question was cut to what the encoder reads",) if self._encoder.truncated > cut else ()
         found = snapshot.dense(vectors, self.stage.k, self.stage.source.only)
         notes = short_of(self.stage.k, snapshot)

@@ -187,7 +187,8 @@ class Embedding(MapFunction[Arrival, Arrival]):
         """All passages in one call: the encoder fills its batches across documents."""
         passages = [passage for arrival in batch for passage in arrival.passages]
         cut = self._encoder.truncated
-        vectors = np.ascontiguousarray(self._encoder.encode([indexed_text(each) for each in passages]), np.float32)
+        with self._metrics.model_time():
+            vectors = np.ascontiguousarray(self._encoder.encode([indexed_text(each) for each in passages]), np.float32)
         self._metrics.count("truncated", self._encoder.truncated - cut)
         check_vectors(vectors, self._settings.dimension, [passage.id for passage in passages])
         ends = np.cumsum([len(arrival.passages) for arrival in batch])[:-1]

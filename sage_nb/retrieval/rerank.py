@@ -45,11 +45,13 @@ class Reranking(MapFunction[Result, Result]):
     def open(self, context: Context, /) -> None:
         """Load the model, once per process."""
         self._scorer = context.get(Models).cross_encoder(self.stage.model)
+        self._metrics = context.metrics
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
         """All pairs of the batch in one call: the scorer fills its batches across questions."""
         pairs = [(result.query.text, indexed_text(hit.document)) for result in batch for hit in result.hits]
-        scores = iter(self._scorer.score(pairs).tolist())
+        with self._metrics.model_time():
+            scores = iter(self._scorer.score(pairs).tolist())
         scored = [[(hit, next(scores)) for hit in result.hits] for result in batch]
         return [ranked(result, "rerank", pairs).top(self.stage.k) for result, pairs in zip(batch, scored, strict=True)]
 

@@ -143,6 +143,16 @@ class Running(KeyedProcessFunction):
         yield {**value, "number": self.count.value()}
 
 
+class Reminding(KeyedProcessFunction):
+    """Gives a key half a minute after each of its records."""
+
+    def process(self, value, context):
+        context.set_timer(context.time + 30)
+
+    def on_timer(self, at, context):
+        yield context.key, at
+
+
 def clicks(count: int, keys: int = 5, step: float = 1.0, name: str = "k") -> list[dict]:
     """Records in order: a key, a number, a time."""
     return [{"key": f"{name}{at % keys}", "n": at, "time": at * step} for at in range(count)]
@@ -184,30 +194,30 @@ def multiset(values) -> Counter:
 # Topologies: each builds its stream on an environment and gives it with what must come out of it.
 
 
-def linear(env, crash):
+def linear(env, crash, read=Paced):
     data = clicks(200)
-    stream = env.from_source(Paced(data)).map(crash, on_error="fail").filter(lambda r: r["n"] % 3).map(lambda r: r["n"])
+    stream = env.from_source(read(data)).map(crash, on_error="fail").filter(lambda r: r["n"] % 3).map(lambda r: r["n"])
     return stream, [n for n in range(200) if n % 3]
 
 
-def keyed(env, crash):
+def keyed(env, crash, read=Paced):
     data = clicks(200)
-    source = env.from_source(Paced(data)).key_by("key").map(crash, on_error="fail")
+    source = env.from_source(read(data)).key_by("key").map(crash, on_error="fail")
     stream = source.key_by("key").process(Running())
     return stream, [{**r, "number": at // 5 + 1} for at, r in enumerate(data)]
 
 
-def diamond(env, crash):
+def diamond(env, crash, read=Paced):
     data = clicks(200)
-    source = env.from_source(Paced(data))
+    source = env.from_source(read(data))
     even = source.map(lambda r: ("a", r["n"])).key_by(lambda t: t[1]).map(lambda t: t)
     odd = source.flat_map(lambda r: [("b", r["n"]), ("c", r["n"])]).map(crash, parallelism=1, on_error="fail")
     return even.union(odd), [(letter, n) for n in range(200) for letter in "abc"]
 
 
-def window(env, crash):
+def window(env, crash, read=Paced):
     data = clicks(200)
-    source = env.from_source(Paced(data), watermark=monotonous())
+    source = env.from_source(read(data), watermark=monotonous())
     stream = (
         source.map(crash, on_error="fail")
         .key_by("key")
@@ -218,9 +228,9 @@ def window(env, crash):
     return stream, [(f"k{key}", start, 10) for key in range(5) for start in (0, 50, 100, 150)]
 
 
-def sessions(env, crash):
+def sessions(env, crash, read=Paced):
     data = [{**r, "time": r["n"] + 100 * (r["n"] // 50)} for r in clicks(200)]
-    source = env.from_source(Paced(data), watermark=monotonous())
+    source = env.from_source(read(data), watermark=monotonous())
     stream = (
         source.map(crash, on_error="fail")
         .key_by("key")
@@ -231,35 +241,42 @@ def sessions(env, crash):
     return stream, [(f"k{key}", 10) for key in range(5)] * 4
 
 
-def window_join(env, crash):
+def window_join(env, crash, read=Paced):
     left, right = clicks(100), clicks(100)
-    one = env.from_source(Paced(left), watermark=monotonous()).map(crash, on_error="fail")
-    two = env.from_source(Paced(right), watermark=monotonous())
+    one = env.from_source(read(left), watermark=monotonous()).map(crash, on_error="fail")
+    two = env.from_source(read(right), watermark=monotonous())
     stream = one.join(two, on="key", window=tumbling(10)).map(lambda pair: (pair[0]["n"], pair[1]["n"]))
     pairs = [(a["n"], b["n"]) for a in left for b in right if a["key"] == b["key"] and a["n"] // 10 == b["n"] // 10]
     return stream, pairs
 
 
-def interval_join(env, crash):
+def interval_join(env, crash, read=Paced):
     left, right = clicks(100), clicks(100)
-    one = env.from_source(Paced(left), watermark=monotonous())
-    two = env.from_source(Paced(right), watermark=monotonous()).map(crash, on_error="fail")
+    one = env.from_source(read(left), watermark=monotonous())
+    two = env.from_source(read(right), watermark=monotonous()).map(crash, on_error="fail")
     stream = one.join(two, on="key", between=(-5, 5)).map(lambda pair: (pair[0]["n"], pair[1]["n"]))
     return stream, [(a["n"], b["n"]) for a in left for b in right if a["key"] == b["key"] and abs(a["n"] - b["n"]) <= 5]
 
 
-def loop(env, crash):
+def loop(env, crash, read=Paced):
     data = clicks(100)
 
     def body(stream):
         return stream.map(crash, on_error="fail").key_by("key").map(lambda r: {**r, "n": r["n"] + 100})
 
-    stream = env.from_source(Paced(data)).iterate(body, until=lambda r: r["n"] >= 1000).map(lambda r: r["n"])
+    stream = env.from_source(read(data)).iterate(body, until=lambda r: r["n"] >= 1000).map(lambda r: r["n"])
     return stream, [1000 + n for n in range(100)]
 
 
+def timers(env, crash, read=Paced):
+    data = clicks(200)
+    source = env.from_source(read(data), watermark=monotonous()).map(crash, on_error="fail")
+    stream = source.key_by("key").process(Reminding())
+    return stream, [(r["key"], r["time"] + 30) for r in data]
+
+
 TOPOLOGIES = {
-    each.__name__: each for each in (linear, keyed, diamond, window, sessions, window_join, interval_join, loop)
+    each.__name__: each for each in (linear, keyed, diamond, window, sessions, window_join, interval_join, loop, timers)
 }
 
 ORDERED = {  # topologies whose records of a key have an order -> a record's key, and its place (linear: on one thread)

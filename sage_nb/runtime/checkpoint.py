@@ -311,20 +311,23 @@ def _check(manifest: Manifest, graph: Graph, where: str, *, lenient: bool) -> No
             f"the checkpoints in {where!r} have {manifest.max_parallelism} key groups, the environment has "
             f"{graph.max_parallelism}; max_parallelism cannot change"
         )
-    held, given = manifest.shape, graph.shape()
-    if lenient or held == given:
-        return
-    if held.keys() != given.keys():
+    _check_shape(manifest.shape, graph.shape(), where, lenient=lenient)
+
+
+def _check_shape(held: Mapping[str, Any], given: Mapping[str, Any], where: str, *, lenient: bool) -> None:
+    if held.keys() != given.keys() and not lenient:
         differing = ", ".join(map(repr, _differing(held, given)))
         raise CheckpointError(
             f"the checkpoints in {where!r} are of another graph: {differing} differ; keep the uids, "
             f"use fresh=True, or drop what does not fit with allow_non_restored=True"
         )
-    changed = next(uid for uid in given if held[uid] != given[uid])
-    raise CheckpointError(
-        f"the checkpoints in {where!r} are of another graph: operator {changed!r} was {_shown(held[changed])} and is "
-        f"{_shown(given[changed])}; give the changed one another uid, or start over with fresh=True"
-    )
+    for uid in sorted(given.keys() & held.keys()):
+        changed = held[uid][0] != given[uid][0] if lenient else held[uid] != given[uid]
+        if changed:
+            raise CheckpointError(
+                f"the checkpoints in {where!r} are of another graph: operator {uid!r} was {_shown(held[uid])} and is "
+                f"{_shown(given[uid])}; give the changed one another uid, or start over with fresh=True"
+            )
 
 
 def _differing(held: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -62,6 +63,7 @@ class Subtask(Protocol):
 
     uid: str
     subtask: int
+    gone: threading.Event  # set once it is no more
 
     def fence(self, attempt: int) -> None:
         """Only that attempt counts from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -34,13 +35,13 @@ class Task:
         self.operators, self.gate, self.probe = operators, gate, probe
         self.clock: Clock = operators[0].place.clock
         self.edges: list[Edge] = []
-        self.inside = False  # of a loop
-        self.attempt = 0
+        self.inside, self.attempt = False, 0  # inside: of a loop
         self.begun: Mark | None = None  # where its attempt began to work, once state is restored
         self._ports, self._link = ports, link
         self._pace = Pace()
         self._mailbox: queue.SimpleQueue[Begin | Quit] = queue.SimpleQueue()
         self._fused = Fused(operators)
+        self.gone = threading.Event()
         first = operators[0]
         self._source = first if isinstance(first, Reading) else None
         self._timing = first if isinstance(first, Timing) else None
@@ -76,6 +77,7 @@ class Task:
             if command.attempt == self.gate.attempt:
                 self._try(command)
         self._fused.abandon()
+        self.gone.set()
 
     def mark(self, now: float) -> Mark:
         """How far it is; `now` in monotonic seconds."""
@@ -97,9 +99,7 @@ class Task:
             pass
         except BaseException as error:  # noqa: BLE001  whatever it is, sys.exit() too, the coordinator decides
             self._fused.abandon()
-            self._link.failed(
-                self.attempt, self, error if isinstance(error, Exception) else departed(f"{self!r}", error)
-            )
+            self._link.failed(self.attempt, self, departed(f"{self!r}", error))
 
     def _start(self, begin: Begin) -> None:
         self._reset()

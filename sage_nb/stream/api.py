@@ -97,8 +97,7 @@ class Stream:
     """The records of one output of an operator. Methods give new streams; this one stays as it is.
 
     Every method that takes `how` takes the operator's options by name: `name`, `uid`, `parallelism`, `resources`,
-    `retry`, `breaker`, `timeout`, `batch`, `on_error`. Branches share their records: a function does not change the
-    record it is given, it returns another.
+    `retry`, `breaker`, `timeout`, `batch`, `on_error`.
     """
 
     sinks: Sinks

@@ -13,8 +13,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.probe import Probe
 from sage_nb.stream.function import KeyedProcessFunction
+from sage_nb.stream.sink import CollectSink
 from sage_nb.stream.source import IDLE, SourceFunction
 from sage_nb.stream.state import ValueState
 from sage_nb.stream.storage import Folder
@@ -168,6 +170,14 @@ def finished(env, timeout: float = 10.0, **submit):
         raise
     assert (missing := job.unbalanced()) == [], missing
     return job
+
+
+def ran(build, **settings):
+    """The rows of the stream that `build` makes on a new environment, and its job, which ended well."""
+    env = LocalEnvironment("ran", **settings)
+    rows: list = []
+    build(env).sink(CollectSink(rows))
+    return rows, finished(env)
 
 
 def until(condition, seconds: float = 20.0):

@@ -292,7 +292,7 @@ class Operator:
             if output == MAIN:
                 self.counters.emitted += count
             receivers = self.outputs.get(output, ())
-            copies = [batch] if len(receivers) == 1 else batch.copies(len(receivers))
+            copies = batch.copies(len(receivers)) if len(receivers) > 1 else [batch] * len(receivers)
             for receiver, copy in zip(receivers, copies, strict=True):
                 receiver.receive(copy)
         finally:

@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class SegmentEntry(msgspec.Struct, frozen=True):
-    """A segment as the MANIFEST knows it: its files' sizes, its rows, and the file that lists its dead ones."""
+    """A segment as the MANIFEST knows it: its rows, its files with their sizes and sums, and its dead."""
 
     id: str
     rows: int
@@ -36,10 +36,12 @@ class SegmentEntry(msgspec.Struct, frozen=True):
     terms: int
     files: dict[str, int]
     dense: DenseFacts | None = None
+    sums: dict[str, int] = {}
     dead: int = 0
     dead_origins: int = 0
     dead_terms: int = 0
     tombstones: str = ""
+    tombstones_sum: int = 0
 
     @property
     def live(self) -> int:

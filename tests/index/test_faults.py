@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import zlib
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from sage_nb.errors import CollectionError
 from sage_nb.index.dense import write_vectors
-from sage_nb.index.files import write_array
+from sage_nb.index.files import checksum, write_array
 from sage_nb.index.folder import IndexFolder
 from sage_nb.index.lexical import Postings
 from tests.index.making import SETTINGS, index, segment
 
+VECTORS = msgspec.structs.replace(SETTINGS, encoder="e", dimension=8)
 FULL = Path("/dev/full")
 needs_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 
@@ -123,6 +126,39 @@ def test_arrays_come_back_as_they_were(tmp_path, values):
     found = np.load(tmp_path / "a.npy")
     assert found.dtype == values.dtype
     np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("name", ["documents.arrow", "origins.arrow", "terms.arrow", "rows.npy", "flat.faiss"])
+@pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
+def test_one_flipped_bit_is_named(tmp_path, name, at):
+    IndexFolder(tmp_path).commit(VECTORS, segment({"a": "ant bee", "b": "cow"}, np.eye(2, 8, dtype=np.float32)))
+    path = next(tmp_path.glob(f"segments/*/{name}"))
+    content = bytearray(path.read_bytes())
+    content[int(at * (len(content) - 1))] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(CollectionError, match=f"{name} is damaged .its checksum does not match.; restore the coll"):
+        IndexFolder(tmp_path).snapshot()
+
+
+def test_a_flipped_bit_among_the_tombstones_is_named(tmp_path):
+    index(tmp_path, {"a": "ant", "b": "bee"}).commit(SETTINGS, None, ["a"])
+    (path,) = tmp_path.glob("tombstones/*.npy")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(CollectionError, match="npy is damaged .its checksum does not match.; restore the collection"):
+        IndexFolder(tmp_path).snapshot()
+
+
+def test_a_very_large_file_is_summed_by_its_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("sage_nb.index.files.WHOLE", 10)
+    monkeypatch.setattr("sage_nb.index.files.EDGE", 2)
+    (tmp_path / "a").write_bytes(b"abcdefghijkl")
+    assert checksum(tmp_path / "a") == zlib.crc32(b"abkl")
+
+
+def test_a_collection_where_a_file_is_cannot_be_read(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CollectionError, match="file cannot be read .Not a directory.; name another folder"):
+        IndexFolder(tmp_path / "file").snapshot()
 
 
 @pytest.mark.parametrize("name", ["terms.arrow", "rows.npy"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from sage_nb.errors import BadValueError, CollectionError
@@ -52,5 +53,10 @@ def searchable(folder: IndexFolder) -> Snapshot:
     """The current snapshot; refused where there is nothing in it."""
     snapshot = folder.snapshot()
     if not snapshot.rows:
-        raise CollectionError(f"the collection {folder.path.name!r} is empty; add documents to it with .add(...)")
+        beside = [path.parent.name for path in folder.path.parent.glob("*/MANIFEST") if path.parent != folder.path]
+        near = get_close_matches(folder.path.name, beside, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise CollectionError(
+            f"the collection {folder.path.name!r} is empty{hint or '; add documents to it with .add(...)'}"
+        )
     return snapshot

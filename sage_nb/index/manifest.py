@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ FORMAT = 1
 NAME = "MANIFEST"
 ROOMS = ("segments", "tombstones")
 _MAGIC = "sage-collection"
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -102,7 +104,20 @@ def read_manifest(folder: Path) -> Manifest:
         )
     if f"{zlib.crc32(body):08x}" != words[2]:
         raise CollectionError(damaged(path, "its checksum does not match"))
-    return msgspec.json.decode(body, type=Manifest)
+    manifest = msgspec.json.decode(body, type=Manifest)
+    _check_names(path, manifest)
+    return manifest
+
+
+def _check_names(path: Path, manifest: Manifest) -> None:
+    """What a MANIFEST names lies in the collection's own folder, whoever wrote it."""
+    for entry in manifest.segments:
+        tombstones = [entry.tombstones] if entry.tombstones else []
+        for name in (entry.id, *entry.files, *tombstones):
+            if not _NAME.fullmatch(name):
+                raise CollectionError(
+                    f"{path} names {name!r}, which is outside of the collection; do not trust this copy"
+                )
 
 
 def _unnamed(folder: Path, room: str) -> str:

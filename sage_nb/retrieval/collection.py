@@ -171,6 +171,8 @@ class Collection(View):
         """
         snapshot = self._folder.snapshot()
         for name in ids:
+            if not isinstance(name, str):
+                raise BadValueError(f"delete() takes ids, got {name!r} ({type(name).__name__}); write delete('a', 'b')")
             if snapshot.origin(name) is None:
                 known = (origin.id for segment in snapshot.segments for origin in segment.origins())
                 raise UnknownNameError.of("document", name, list(known)[:20])
@@ -210,8 +212,7 @@ class Collection(View):
     def _indexed(
         self, documents: Iterable[Document], chunk: Chunker | None, *, progress: bool, must_exist: bool
     ) -> Added:
-        if isinstance(documents, (str, Document)):
-            raise BadValueError("add() takes a list of Documents; put it in brackets, or read files with load()")
+        _check_given(documents, chunk)
         encoder = MODELS.encoder(self._settings.encoder) if self._settings.encoder else None
         manifest = self._folder.snapshot().manifest
         if encoder is not None and manifest.generation:
@@ -224,6 +225,16 @@ def _shown(documents: Iterable[Item], name: str) -> Iterator[Item]:
     """`documents` behind a progress bar: documents per second and, where their number is known, the time left."""
     total = len(documents) if isinstance(documents, Sized) else None
     yield from tqdm(documents, desc=name, unit=" docs", total=total, mininterval=0.5)
+
+
+def _check_given(documents: object, chunk: object) -> None:
+    if isinstance(documents, (str, Document)) or not isinstance(documents, Iterable):
+        kind = type(documents).__name__
+        raise BadValueError(
+            f"add() takes a list of Documents, got a {kind}; put it in brackets, or read files with load()"
+        )
+    if chunk is not None and not isinstance(chunk, Chunker):
+        raise BadValueError(f"chunk={chunk!r} must be a chunker; write chunk=sage.chunk(200, overlap=20)")
 
 
 def _check_name(kind: str, given: str | UnsetType, known: Iterable[str]) -> None:

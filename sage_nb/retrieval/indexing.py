@@ -26,6 +26,7 @@ from sage_nb.index.snapshot import Snapshot
 from sage_nb.index.text import indexed_text
 from sage_nb.models.encoder import Encoder
 from sage_nb.records.chunk import Chunker
+from sage_nb.records.sound import sound
 from sage_nb.records.values import Document
 from sage_nb.stream.fingerprint import fingerprint
 
@@ -78,7 +79,7 @@ class Indexing:
                 self._take(document)
                 if sum(len(passages) for _, _, passages in self._batch) >= COMMIT_PASSAGES:
                     self._flush()
-        except BadValueError:
+        except Exception:
             self._flush()
             raise
         self._flush()
@@ -101,6 +102,7 @@ class Indexing:
                 f"add() takes Documents, got {document!r:.60} ({type(document).__name__}); "
                 f"wrap it: Document(id, text), or read files with load()"
             )
+        document = sound(document)
         if not document.text.strip():
             self._skipped.append((document.id, "it has no text"))
             return

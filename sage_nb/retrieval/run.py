@@ -95,7 +95,7 @@ class Run:
         rows: list[list[str | float | markup.Html]] = []
         for result in self._done[:SHOWN_QUESTIONS]:
             for hit in result.hits[:SHOWN_HITS]:
-                first = result.query.text if hit.rank == 1 else ""
+                first = markup.shortened(result.query.text) if hit.rank == 1 else ""
                 name = hit.document.title or hit.document.id
                 rows.append([first, str(hit.rank), name, hit.document.source, hit.score])
         caption = f"{self.done} of {self._total} questions · {self.ms_per_question:.3g} ms each · {self.pipeline}"

@@ -24,7 +24,8 @@ def locate(name: str | os.PathLike[str]) -> Path:
     >>> locate("handbook").relative_to(home()).as_posix()
     'collections/handbook'
     """
-    text = os.fspath(name)
+    if not isinstance(name, (str, os.PathLike)) or not isinstance(text := os.fspath(name), str):
+        raise BadValueError(f"a collection is called by a name or a path, got {name!r} ({type(name).__name__})")
     if not text.strip() or "\0" in text or text in {".", ".."}:
         raise BadValueError(f"a collection cannot be called {text!r}; give it a name such as 'handbook', or a path")
     if isinstance(name, str) and "/" not in text and os.sep not in text:

@@ -7,6 +7,7 @@ import os
 import zlib
 from pathlib import Path
 
+import filelock
 import msgspec
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from sage_nb.index.dense import write_vectors
 from sage_nb.index.files import checksum, write_array
 from sage_nb.index.folder import IndexFolder
 from sage_nb.index.lexical import Postings
+from sage_nb.index.manifest import read_manifest, write_manifest
 from tests.index.making import SETTINGS, index, segment
 
 VECTORS = msgspec.structs.replace(SETTINGS, encoder="e", dimension=8)
@@ -153,6 +155,28 @@ def test_a_very_large_file_is_summed_by_its_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("sage_nb.index.files.EDGE", 2)
     (tmp_path / "a").write_bytes(b"abcdefghijkl")
     assert checksum(tmp_path / "a") == zlib.crc32(b"abkl")
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "a/b", ".."])
+def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path, name):
+    index(tmp_path, {"a": "ant"})
+    manifest = read_manifest(tmp_path)
+    (entry,) = manifest.segments
+    entry = msgspec.structs.replace(entry, id=name)
+    write_manifest(tmp_path, msgspec.structs.replace(manifest, segments=(entry,)))
+    with pytest.raises(
+        CollectionError, match=f"MANIFEST names '{name}', which is outside of the collection; do not tr"
+    ):
+        IndexFolder(tmp_path).snapshot()
+
+
+def test_a_folder_that_another_writer_holds_is_said(tmp_path, monkeypatch):
+    folder = index(tmp_path, {"a": "ant"})
+    monkeypatch.setattr("sage_nb.index.folder.LOCK_SECONDS", 0.1)
+    said = "has been locked by another writer for 0 s; wait for it, or end it"
+    with filelock.FileLock(tmp_path / "write.lock"), pytest.raises(CollectionError, match=said):
+        folder.commit(SETTINGS, segment({"b": "bee"}))
+    assert folder.commit(SETTINGS, segment({"b": "bee"})).added == 1
 
 
 def test_a_collection_where_a_file_is_cannot_be_read(tmp_path):

@@ -149,7 +149,7 @@ def test_a_long_question_is_cut_and_said(vectors):
             BadValueError,
             r"add\(\) takes Documents, got 'text' \(str\); wrap",
         ),
-        (lambda c: c.add("text"), BadValueError, r"add\(\) takes a list of Documents; put it in brackets"),
+        (lambda c: c.add("text"), BadValueError, r"add\(\) takes a list of Documents, got a str; put it in br"),
         (lambda c: sage.Collection(c.info().path, encoder="bundled"), CollectionError, "encoder '' and not 'bundled'"),
         (lambda c: sage.Collection(""), BadValueError, "a collection cannot be called ''; give it a name such as"),
         (lambda c: sage.Collection("x", analyzer="englsh"), UnknownNameError, "did you mean 'english'"),

@@ -1,4 +1,4 @@
-# The whole vocabulary: make demo · test · lint · types · fmt · notebooks. Every target sets up .venv by itself.
+# The whole vocabulary: make demo · test · lint · types · fmt. Every target sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := pdf,html,chinese,openai,ray-data,dev

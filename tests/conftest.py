@@ -7,3 +7,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any model library is imported: no test may reach a hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel processes
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from hypothesis import settings
+
+settings.register_profile("sage", deadline=None)  # machines are shared: how long an example takes says nothing
+settings.load_profile("sage")

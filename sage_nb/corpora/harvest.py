@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -20,6 +21,9 @@ from typing import Any, NamedTuple
 LEFT_OUT = frozenset({"antigravity", "idlelib", "lib2to3", "test", "this", "turtledemo"})
 # Where the standard library's own public names differ from where the code lies.
 IMPLEMENTATIONS = frozenset({"posix", "nt", "posixpath", "ntpath", "genericpath"})
+
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}(?=[>;])")  # of a default value, say: another one in each process
 
 
 class Found(NamedTuple):
@@ -169,7 +173,8 @@ def _documents(found: list[Found], package: str) -> Iterator[dict[str, str]]:
         if not doc.strip() or doc in seen:
             continue
         seen.add(doc)
-        line = {"id": name, "text": f"{_signature(name, kind, value)}\n\n{doc}", "kind": kind}
+        text = ADDRESS.sub("", f"{_signature(name, kind, value)}\n\n{doc}")
+        line = {"id": name, "text": text, "kind": kind}
         yield {**line, "parent": name.rpartition(".")[0], "version": version}
 
 

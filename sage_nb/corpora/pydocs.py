@@ -33,6 +33,7 @@ _QUIET = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "BROWSER": "true",
+    "PYTHONHASHSEED": "0",  # sets print in one order
 }
 
 

@@ -35,7 +35,7 @@ def evaluate(results: Iterable[Result], qrels: Qrels, measures: Sequence[str] = 
     wanted = {name: _measure(name) for name in measures}
     asked = list(results)
     run = {result.query.id: _scores(result) for result in asked}
-    judged = {question: dict(qrels[question]) for question in run if question in qrels}
+    judged = {question: _grades(qrels[question]) for question in run if question in qrels}
     if not judged:
         raise BadValueError("none of these questions has a judgment in the qrels; check that their ids agree")
     values = ir_measures.iter_calc(list(wanted.values()), judged, {question: run[question] for question in judged})
@@ -53,6 +53,13 @@ def _scores(result: Result) -> dict[str, float]:
     for place, hit in enumerate(result.hits):
         scores.setdefault(hit.document.id, float(len(result.hits) - place))
     return scores
+
+
+def _grades(given: Mapping[str, int]) -> dict[str, int]:
+    """Grades as ir-measures takes them; whole numbers of other types (a float, numpy's) are whole numbers."""
+    if wrong := [name for name, grade in given.items() if grade != int(grade)]:
+        raise BadValueError(f"the grade of {wrong[0]!r} must be a whole number, got {given[wrong[0]]!r}; round it")
+    return {name: int(grade) for name, grade in given.items()}
 
 
 def _measure(name: str) -> object:

@@ -43,8 +43,9 @@ class Weighting:
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise UnknownNameError.of("BM25 variant", self.variant, VARIANTS)
-        if not (self.k1 >= 0 and 0 <= self.b <= 1):
-            raise BadValueError(f"BM25 needs k1 >= 0 and 0 <= b <= 1, got k1={self.k1} and b={self.b}")
+        numbers = all(isinstance(each, (int, float)) for each in (self.k1, self.b))
+        if not (numbers and 0 <= self.k1 < math.inf and 0 <= self.b <= 1):
+            raise BadValueError(f"BM25 needs finite k1 >= 0 and 0 <= b <= 1, got k1={self.k1!r} and b={self.b!r}")
 
     def idf(self, frequency: int, of: Statistics) -> float:
         """What a term that `frequency` documents hold is worth.

@@ -23,7 +23,7 @@ Vectors = npt.NDArray[np.float32]
 KINDS = ("auto", "flat", "hnsw", "ivfpq")
 HNSW_FROM, IVFPQ_FROM = 50_000, 1_000_000  # rows of a segment from which "auto" leaves exact search
 RECALL_WANTED, RECALL_SAMPLE, RECALL_DEPTH = 0.97, 200, 10
-SELECTIVE = 0.1  # with fewer rows allowed than this share, a graph walks in vain: search exactly
+SPARE, DEEPEST = 1.5, 2_000  # of a filtered search: what it fetches beyond its due, and where it had better be exact
 REFINED = 4  # IVF-PQ fetches this many times k, and orders them by their exact vectors
 
 
@@ -80,13 +80,36 @@ class DenseReader:
 
     def search(self, queries: Vectors, k: int, allowed: Mask | None) -> tuple[Vectors, Ints]:
         """Scores (inner products) and rows, both (n, k), best first; row -1 where fewer than `k` are allowed."""
-        selective = allowed is not None and allowed.sum() < SELECTIVE * len(allowed)
-        if self._ann is None or selective:
+        if self._ann is None:
             return _search(self._flat, queries, k, allowed, None)
+        if allowed is None:
+            return self._approximately(queries, k)
+        fetched = int(SPARE * k * len(allowed) / max(1, int(allowed.sum()))) + 1
+        if fetched > DEEPEST:
+            return _search(self._flat, queries, k, allowed, None)
+        return self._filtered(queries, k, min(fetched, len(self)), allowed)
+
+    def _approximately(self, queries: Vectors, k: int) -> tuple[Vectors, Ints]:
+        """The best `k` of all rows by the approximate index."""
         if self._facts.kind == "hnsw":
-            return _search(self._ann, queries, k, allowed, self._facts)
-        _, rows = _search(self._ann, queries, k * REFINED, allowed, self._facts)
+            return _search(self._ann, queries, k, None, self._facts)
+        _, rows = _search(self._ann, queries, k * REFINED, None, self._facts)
         return self._exactly(queries, rows, k)
+
+    def _filtered(self, queries: Vectors, k: int, fetched: int, allowed: Mask) -> tuple[Vectors, Ints]:
+        """The best `k` allowed rows: those among the best `fetched`, or where these are too few, by exact search.
+
+        An approximate index that is given the filter itself walks among what is forbidden, and finds little else.
+        """
+        scores, rows = self._approximately(queries, fetched)
+        kept = (rows >= 0) & allowed[rows]
+        first = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+        best = np.where(kept, scores, -np.inf).astype(np.float32), np.where(kept, rows, -1)
+        scores, rows = (np.take_along_axis(each, first, 1) for each in best)
+        short = kept.sum(axis=1) < min(k, int(allowed.sum()))
+        if short.any():
+            scores[short], rows[short] = _search(self._flat, queries[short], k, allowed, None)
+        return scores, rows
 
     def vectors(self, rows: Ints | None = None) -> Vectors:
         """The vectors of `rows` (all by default), (n, d) float32."""
@@ -155,25 +178,23 @@ def _tuned(kind: str, ann: Any, flat: Any, vectors: Vectors) -> DenseFacts:
 def _search(
     index: Any, queries: Vectors, k: int, allowed: Mask | None, facts: DenseFacts | None
 ) -> tuple[Vectors, Ints]:
-    import faiss
-
-    selector = None
-    if allowed is not None:
-        bits = np.packbits(allowed, bitorder="little")
-        selector = faiss.IDSelectorBitmap(bits)
-    parameters = _parameters(facts, k, selector)
-    scores, rows = index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
+    """FAISS's own search; exact, and only of what is allowed, where there are no `facts` of an approximate index."""
+    scores, rows = index.search(
+        np.ascontiguousarray(queries, np.float32), k, params=_parameters(index, k, allowed, facts)
+    )
     return scores, rows
 
 
-def _parameters(facts: DenseFacts | None, k: int, selector: Any) -> Any:
+def _parameters(index: Any, k: int, allowed: Mask | None, facts: DenseFacts | None) -> Any:
     import faiss
 
     if facts is None:
-        return faiss.SearchParameters(sel=selector)
+        bits = None if allowed is None else np.packbits(allowed, bitorder="little")
+        return faiss.SearchParameters(sel=None if bits is None else faiss.IDSelectorBitmap(bits))
     if facts.kind == "hnsw":
-        return faiss.SearchParametersHNSW(sel=selector, efSearch=max(facts.effort, k))
-    return faiss.SearchParametersIVF(sel=selector, nprobe=facts.effort)
+        return faiss.SearchParametersHNSW(efSearch=max(facts.effort, k))
+    filled = -(-k * index.nlist // max(1, index.ntotal))  # lists that hold `k` rows, on average
+    return faiss.SearchParametersIVF(nprobe=min(index.nlist, max(facts.effort, filled)))
 
 
 def _write(index: Any, path: Path) -> None:

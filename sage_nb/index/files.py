@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,20 @@ from sage_nb.errors import CollectionError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+WHOLE, EDGE = 1 << 26, 1 << 20  # up to 64 MiB a file is summed whole, of a larger one the first and last MiB
+
+
+def checksum(path: Path) -> int:
+    """crc32 of a file; of a very large one, which is mapped and never read through, its first and last MiB."""
+    size = path.stat().st_size
+    with path.open("rb") as content:
+        if size <= WHOLE:
+            return zlib.crc32(content.read())
+        head = zlib.crc32(content.read(EDGE))
+        content.seek(size - EDGE)
+        return zlib.crc32(content.read(EDGE), head)
 
 
 def sync(path: Path) -> None:
@@ -51,7 +66,7 @@ def read_table(path: Path) -> pa.Table:
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         table.validate()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
     except (pa.ArrowException, OSError) as damage:  # a flipped bit in a length shows as an OSError
         raise CollectionError(damaged(path, str(damage))) from damage

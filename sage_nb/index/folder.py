@@ -66,6 +66,14 @@ class IndexFolder:
 
     def snapshot(self) -> Snapshot:
         """The last committed snapshot; the same object until another process or thread commits."""
+        try:
+            return self._latest()
+        except OSError as failed:
+            raise CollectionError(
+                f"{self.path} cannot be read ({failed.strerror or failed}); name another folder, or mend the rights"
+            ) from failed
+
+    def _latest(self) -> Snapshot:
         for _ in range(10):  # a merge may sweep a segment away between our reading the MANIFEST and opening it
             stamp = self._stamp()
             if self._snapshot is not None and stamp == self._seen:
@@ -204,14 +212,17 @@ def _with_dead(path: Path, segment: Segment, origins: Sequence[Origin]) -> Segme
     for origin in origins:
         live[origin.first : origin.first + origin.count] = False
     dead: Ints = np.flatnonzero(~live)
+    name, total = "", 0
     if live.any():
-        write_tombstones(path, name := f"{_name()}.npy", dead)
+        name = f"{_name()}.npy"
+        total = write_tombstones(path, name, dead)
     return msgspec.structs.replace(
         segment.entry,
         dead=len(dead),
         dead_origins=segment.entry.dead_origins + len(origins),
         dead_terms=int(segment.postings.lengths[dead].sum()),
-        tombstones=name if live.any() else "",
+        tombstones=name,
+        tombstones_sum=total,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ FORMAT = 1
 NAME = "MANIFEST"
 ROOMS = ("segments", "tombstones")
 _MAGIC = "sage-collection"
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -28,7 +30,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class SegmentEntry(msgspec.Struct, frozen=True):
-    """A segment as the MANIFEST knows it: its files' sizes, its rows, and the file that lists its dead ones."""
+    """A segment as the MANIFEST knows it: its rows, its files with their sizes and sums, and its dead."""
 
     id: str
     rows: int
@@ -36,10 +38,12 @@ class SegmentEntry(msgspec.Struct, frozen=True):
     terms: int
     files: dict[str, int]
     dense: DenseFacts | None = None
+    sums: dict[str, int] = {}
     dead: int = 0
     dead_origins: int = 0
     dead_terms: int = 0
     tombstones: str = ""
+    tombstones_sum: int = 0
 
     @property
     def live(self) -> int:
@@ -100,7 +104,20 @@ def read_manifest(folder: Path) -> Manifest:
         )
     if f"{zlib.crc32(body):08x}" != words[2]:
         raise CollectionError(damaged(path, "its checksum does not match"))
-    return msgspec.json.decode(body, type=Manifest)
+    manifest = msgspec.json.decode(body, type=Manifest)
+    _check_names(path, manifest)
+    return manifest
+
+
+def _check_names(path: Path, manifest: Manifest) -> None:
+    """What a MANIFEST names lies in the collection's own folder, whoever wrote it."""
+    for entry in manifest.segments:
+        tombstones = [entry.tombstones] if entry.tombstones else []
+        for name in (entry.id, *entry.files, *tombstones):
+            if not _NAME.fullmatch(name):
+                raise CollectionError(
+                    f"{path} names {name!r}, which is outside of the collection; do not trust this copy"
+                )
 
 
 def _unnamed(folder: Path, room: str) -> str:

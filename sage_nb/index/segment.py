@@ -13,7 +13,7 @@ import numpy as np
 
 from sage_nb.errors import CollectionError
 from sage_nb.index.dense import DenseReader, Vectors, write_vectors
-from sage_nb.index.files import SortedStrings, damaged, read_array, read_table, sync, write_array, write_table
+from sage_nb.index.files import SortedStrings, checksum, damaged, read_array, read_table, sync, write_array, write_table
 from sage_nb.index.lexical import Ints, Mask, Postings, PostingsReader, merge
 from sage_nb.index.manifest import SegmentEntry
 from sage_nb.records.filters import Filter
@@ -49,9 +49,11 @@ class SegmentData:
         facts = None if self.vectors is None else write_vectors(here, self.vectors, dense)
         for path in (*here.iterdir(), here, folder):
             sync(path)
-        files = {path.name: path.stat().st_size for path in sorted(here.iterdir())}
+        paths = sorted(here.iterdir())
+        files = {path.name: path.stat().st_size for path in paths}
+        sums = {path.name: checksum(path) for path in paths}
         terms = int(self.postings.lengths.sum())
-        return SegmentEntry(name, len(self.documents), len(self.origins), terms, files, facts)
+        return SegmentEntry(name, len(self.documents), len(self.origins), terms, files, facts, sums)
 
     def _write_documents(self, here: Path) -> None:
         import pyarrow as pa
@@ -70,7 +72,7 @@ class Segment:
     def __init__(self, folder: Path, entry: SegmentEntry) -> None:
         self.entry = entry
         here = folder / "segments" / entry.id
-        _check_sizes(here, entry)
+        _check_files(here, entry)
         self._documents = read_table(here / "documents.arrow")
         self._origins = read_table(here / "origins.arrow")
         self._origin_ids = SortedStrings(self._origins["id"])
@@ -78,7 +80,9 @@ class Segment:
         self.dense = DenseReader(here, entry.dense) if entry.dense else None
         self.live: Mask = np.ones(entry.rows, np.bool_)
         if entry.tombstones:
-            self.live[read_array(folder / "tombstones" / entry.tombstones)] = False
+            tombstones = folder / "tombstones" / entry.tombstones
+            _check_sum(tombstones, entry.tombstones_sum)
+            self.live[read_array(tombstones)] = False
         self._filtered: dict[Filter, Mask] = {}
 
     @cached_property
@@ -142,16 +146,25 @@ def merge_segments(segments: Sequence[Segment]) -> SegmentData:
     )
 
 
-def write_tombstones(folder: Path, name: str, rows: Ints) -> None:
-    """The dead rows of a segment."""
-    (folder / "tombstones").mkdir(exist_ok=True)
-    write_array(folder / "tombstones" / name, rows.astype(np.int32))
-    sync(folder / "tombstones" / name)
+def write_tombstones(folder: Path, name: str, rows: Ints) -> int:
+    """The dead rows of a segment, in a file; returns its checksum."""
+    path = folder / "tombstones" / name
+    path.parent.mkdir(exist_ok=True)
+    write_array(path, rows.astype(np.int32))
+    sync(path)
+    return checksum(path)
 
 
-def _check_sizes(here: Path, entry: SegmentEntry) -> None:
+def _check_files(here: Path, entry: SegmentEntry) -> None:
     for name, size in entry.files.items():
         path = here / name
         found = path.stat().st_size  # a missing file raises FileNotFoundError: the snapshot's opener retries once
         if found != size:
             raise CollectionError(damaged(path, f"it has {found} of {size} bytes"))
+        _check_sum(path, entry.sums.get(name, 0))
+
+
+def _check_sum(path: Path, expected: int) -> None:
+    """Before any library reads the file: FAISS, for one, ends the process over a number that is too large."""
+    if expected and checksum(path) != expected:
+        raise CollectionError(damaged(path, "its checksum does not match"))

@@ -12,6 +12,7 @@ from sage_nb.errors import ModelError
 from sage_nb.models.device import Compute
 from sage_nb.models.inference import Batched, Floats, quietly
 from sage_nb.models.weights import weights_hash
+from sage_nb.records.sound import encodable
 
 
 class CrossEncoder(Protocol):
@@ -73,6 +74,6 @@ class PairScorer:
 
         if not pairs:
             return np.zeros(0, np.float32)
-        questions, passages = (list(side) for side in zip(*pairs, strict=True))
+        questions, passages = ([encodable(text) for text in side] for side in zip(*pairs, strict=True))
         rows = self._batched.run(lambda **options: self._tokenizer(questions, passages, **options))
         return np.asarray(self._activation(torch.from_numpy(np.stack(rows))).numpy().reshape(-1), np.float32)

@@ -12,6 +12,7 @@ from sage_nb.errors import ModelError
 from sage_nb.models.device import Compute
 from sage_nb.models.inference import Batched, Floats, quietly
 from sage_nb.models.weights import weights_hash
+from sage_nb.records.sound import encodable
 
 
 class Encoder(Protocol):
@@ -74,5 +75,6 @@ class SentenceEncoder:
         """N texts to (n, dimension) float32 of length 1; which other texts they come with does not matter."""
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        vectors = np.stack(self._batched.run(lambda **options: self._tokenizer(list(texts), **options)))
+        sound = [encodable(text) for text in texts]
+        vectors = np.stack(self._batched.run(lambda **options: self._tokenizer(sound, **options)))
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)

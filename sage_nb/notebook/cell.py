@@ -5,16 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import tokenize
 import traceback
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from io import StringIO
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 from sage_nb.errors import BadValueError, SageError, UnknownNameError
+from sage_nb.notebook.continuation import join_lines, unclosed
 from sage_nb.retrieval.run import Run
 from sage_nb.retrieval.stage import Stage
 
@@ -55,26 +54,6 @@ class CellError(SageError):
         return [self.sentence, prefix + self.text, " " * (len(prefix) + self.column) + "^"]
 
 
-def join_lines(source: str) -> str:
-    r"""The cell with every statement that goes on in a line of `>>` put in brackets; lines keep their numbers.
-
-    >>> join_lines("a\n>> b\n")
-    '(a\n>> b)\n'
-    """
-    lines = source.split("\n")
-    inside = _string_lines(source)
-    number = len(lines) - 1
-    while number >= 0:
-        if lines[number].lstrip().startswith(">>") and number not in inside:
-            last = number
-            first = _beginning(lines, number, inside)
-            lines[first] = _bracketed(lines[first])
-            lines[last] = _closed(lines[last])
-            number = first
-        number -= 1
-    return "\n".join(lines)
-
-
 def evaluate(source: str, namespace: Namespace, vocabulary: Mapping[str, Any]) -> Any:
     """Run the cell's statements in `namespace`, and give the value of its last expression.
 
@@ -90,7 +69,7 @@ def evaluate(source: str, namespace: Namespace, vocabulary: Mapping[str, Any]) -
     try:
         _execute(compile(before, FILE, "exec"), namespace)
         return _execute(compile(last, FILE, "eval"), namespace)
-    except (SageError, NameError, TypeError) as wrong:
+    except (SageError, NameError, AttributeError, TypeError) as wrong:
         raise _explained(wrong, source, namespace) from wrong
     finally:
         for name, value in lent.items():
@@ -111,11 +90,38 @@ def run_cell(source: str, options: CellOptions, namespace: Namespace, vocabulary
         if options.on not in namespace:
             names = [name for name in namespace if not name.startswith("_")]
             raise CellError(str(UnknownNameError.of("name of questions", options.on, names)))
-        answer = stage.run(namespace[options.on])
-        _ = answer.results
+        answer = _asked(stage, namespace[options.on], source)
     if options.name:
         namespace[options.name] = answer
     return answer
+
+
+def _asked(stage: Stage, questions: object, source: str) -> Run:
+    """The finished run; what it says of a mistake is shown at the part of the cell that it speaks of."""
+    try:
+        run = stage.run(questions)
+        _ = run.results
+    except SageError as wrong:
+        raise CellError(str(wrong), *_spoken_of(str(wrong), source)) from wrong
+    return run
+
+
+def _spoken_of(sentence: str, source: str) -> tuple[int, int, str]:
+    """The place of the first name in quotes that stands in the cell, or else of its last expression."""
+    for name in re.findall(r"'([^']+)'", sentence):
+        for number, line in enumerate(source.split("\n"), start=1):
+            if (column := line.find(name)) >= 0:
+                return line_of(source, number, column)
+    last = _parsed(source).body[-1]
+    return line_of(source, last.lineno, join_lines(source).column(last.lineno, last.col_offset))
+
+
+def line_of(source: str, line: int, column: int) -> tuple[int, int, str]:
+    """Line, column and text of a place, with the column inside the text."""
+    lines = source.split("\n")
+    if not 1 <= line <= len(lines):
+        return line, 0, ""
+    return line, max(0, min(len(lines[line - 1]), column)), lines[line - 1]
 
 
 def _execute(code: CodeType, namespace: Namespace) -> Any:
@@ -130,24 +136,38 @@ def dict_of(namespace: Namespace) -> dict[str, Any]:
 
 
 def _parsed(source: str) -> ast.Module:
+    joined = join_lines(source)
     try:
-        return ast.parse(join_lines(source), FILE)
+        return ast.parse(joined.text, FILE)
     except SyntaxError as wrong:
-        line = wrong.lineno or 1
-        raise CellError(
-            f"the cell is not Python: {wrong.msg}", *_place(source, line, (wrong.offset or 1) - 1)
-        ) from wrong
+        raise _not_python(wrong, source) from wrong
+
+
+def _not_python(wrong: SyntaxError, source: str) -> CellError:
+    if (opened := unclosed(source)) is not None:
+        bracket, line, column = opened
+        return CellError(f"the cell is not Python: {bracket!r} was never closed", *line_of(source, line, column))
+    line = wrong.lineno or 1
+    place = line_of(source, line, join_lines(source).column(line, (wrong.offset or 1) - 1))
+    if place[2].lstrip().startswith(">>") and not any(each.strip() for each in source.split("\n")[: line - 1]):
+        return CellError(
+            "the cell begins with >>, and there is nothing above to go on with; begin with a retriever", *place
+        )
+    return CellError(f"the cell is not Python: {wrong.msg}", *place)
 
 
 def _explained(wrong: Exception, source: str, namespace: Namespace) -> Exception:
     """`wrong` as a CellError at its place; an error from deep inside somebody's code stays what it is."""
     frames = traceback.extract_tb(wrong.__traceback__)
     own = [frame for frame in frames if frame.filename == FILE]
-    deep = not isinstance(wrong, SageError) and frames[-1].filename != FILE and not _is_call_mistake(wrong)
-    if not own or deep:
+    shallow = isinstance(wrong, SageError) or frames[-1].filename == FILE
+    if not own or not (shallow or _is_call_mistake(wrong) or _is_of_module(wrong)):
         return wrong
-    place = _place(source, own[-1].lineno or 1, own[-1].colno or 0)
-    return CellError(_sentence(wrong, namespace), *place)
+    joined, line = join_lines(source), own[-1].lineno or 1
+    before = joined.text.split("\n")[line - 1].encode()[: getattr(own[-1], "colno", 0) or 0]  # Python counts bytes
+    return CellError(
+        _sentence(wrong, namespace), *line_of(source, line, joined.column(line, len(before.decode(errors="replace"))))
+    )
 
 
 def _is_call_mistake(wrong: Exception) -> bool:
@@ -155,14 +175,26 @@ def _is_call_mistake(wrong: Exception) -> bool:
     return isinstance(wrong, TypeError) and "argument" in str(wrong)
 
 
+def _is_of_module(wrong: Exception) -> bool:
+    """Whether a module was asked for a name it lacks; one that hands its names on says so in a frame of its own."""
+    return isinstance(wrong, AttributeError) and isinstance(wrong.obj, ModuleType)
+
+
 def _sentence(wrong: Exception, namespace: Namespace) -> str:
-    if isinstance(wrong, NameError) and wrong.name:
-        return str(UnknownNameError.of("name", wrong.name, _near(wrong.name, namespace)))
-    if isinstance(wrong, TypeError) and (found := re.search(r"unexpected keyword argument '(\w+)'", str(wrong))):
-        near = get_close_matches(found.group(1), _parameters(str(wrong), namespace), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{str(wrong).partition('. Did you mean')[0]}{hint}"
+    match wrong:
+        case NameError(name=str(name)):
+            near = _near(name, namespace)
+            return str(UnknownNameError.of("name", name, near)) if near else f"the name {name!r} is not defined"
+        case AttributeError(name=str(name)) if wrong.obj is not None:
+            return f"{str(wrong).partition('. Did you mean')[0]}{_hint(name, dir(wrong.obj))}"
+        case TypeError() if found := re.search(r"unexpected keyword argument '(\w+)'", str(wrong)):
+            return f"{str(wrong).partition('. Did you mean')[0]}{_hint(found[1], _parameters(str(wrong), namespace))}"
     return str(wrong)
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, [each for each in known if not each.startswith("_")], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _near(name: str, namespace: Namespace) -> list[str]:
@@ -181,86 +213,3 @@ def _parameters(message: str, namespace: Namespace) -> list[str]:
     ]
     found = next((each for each in functions if callable(each)), None)
     return list(inspect.signature(found).parameters) if found else []
-
-
-def _place(source: str, line: int, column: int) -> tuple[int, int, str]:
-    """Line, column and text of a place; the brackets that `join_lines` put in are taken out again."""
-    original, joined = source.split("\n"), join_lines(source).split("\n")
-    if not 1 <= line <= len(original):
-        return line, 0, ""
-    added = joined[line - 1].startswith(original[line - 1][: _indent(original[line - 1])] + "(") and (
-        joined[line - 1] != original[line - 1]
-    )
-    shift = 1 if added and not original[line - 1].lstrip().startswith(">>") else 0
-    text = original[line - 1]
-    return line, max(0, min(len(text), column - shift)), text
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-def _beginning(lines: list[str], number: int, inside: set[int]) -> int:
-    """The line where the statement that `number` goes on with begins: back over `>>`, comments, open brackets."""
-    while number > 0:
-        number -= 1
-        text = lines[number].strip()
-        if not text or text.startswith(("#", ">>")) or number in inside:
-            continue
-        if _balanced("\n".join(lines[number:])):
-            break
-    return number
-
-
-def _balanced(text: str) -> bool:
-    """Whether every closing bracket of `text` has its opening one in it."""
-    depth = 0
-    for kind, string in _tokens(text):
-        depth += (string in "([{") - (string in ")]}") if kind == tokenize.OP else 0
-        if depth < 0:
-            return False
-    return True
-
-
-def _bracketed(line: str) -> str:
-    """An opening bracket before the expression: after the `=` of an assignment, else at the line's first character."""
-    found = re.match(r"\s*(?:[A-Za-z_]\w*(?:\s*:[^=]+)?\s*=(?!=)\s*)?", line)
-    at = found.end() if found else 0
-    return f"{line[:at]}({line[at:]}"
-
-
-def _closed(line: str) -> str:
-    """A closing bracket behind the code of a line, before its comment."""
-    marks = list(_comments(line))
-    at = marks[0] if marks else len(line)
-    code = line[:at].rstrip()
-    return f"{code}){line[len(code) :]}"
-
-
-def _comments(line: str) -> Iterator[int]:
-    try:
-        for token in tokenize.generate_tokens(StringIO(line.lstrip()).readline):
-            if token.type == tokenize.COMMENT:
-                yield token.start[1] + _indent(line)
-    except (tokenize.TokenError, SyntaxError):
-        return
-
-
-def _tokens(text: str) -> Iterator[tuple[int, str]]:
-    try:
-        for token in tokenize.generate_tokens(StringIO(text).readline):
-            yield token.type, token.string
-    except (tokenize.TokenError, SyntaxError):
-        return
-
-
-def _string_lines(source: str) -> set[int]:
-    """Lines (from 0) that lie inside a string of several lines: `>>` there is text."""
-    found: set[int] = set()
-    try:
-        for token in tokenize.generate_tokens(StringIO(source).readline):
-            if token.type == tokenize.STRING:
-                found.update(range(token.start[0], token.end[0]))
-    except (tokenize.TokenError, SyntaxError):
-        return found
-    return found

@@ -21,7 +21,7 @@ class RunView:
     def __repr__(self) -> str:
         lines = [repr(self.run)]
         for result in self.run.results[:QUESTIONS]:
-            lines.append(f"? {result.query.text}")
+            lines.append(f"? {markup.shortened(result.query.text)}")
             lines.extend(
                 f"  {h.rank}. {h.document.title or h.document.id}  {h.score:.4g}" for h in result.hits[: self.top]
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sage_nb.errors import BadValueError, ModelError, UnknownNameError
+from sage_nb.records.sound import encodable
 from sage_nb.records.values import Document
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def count_tokens(text: str) -> int:
     >>> count_tokens("The cat sat.")
     4
     """
-    return len(_tokenizer().encode(_encodable(text), add_special_tokens=False))
+    return len(_tokenizer().encode(encodable(text), add_special_tokens=False))
 
 
 def _whole(number: object) -> bool:
@@ -111,7 +112,7 @@ def _passage(document: Document, n: int, span: Span) -> Document:
 def _by_tokens(text: str, size: int, overlap: int) -> Iterator[Span]:
     window: deque[Piece] = deque()
     held = 0
-    for piece in _pieces(_encodable(text), size):
+    for piece in _pieces(encodable(text), size):
         if window and held + piece.tokens > size:
             yield _trimmed(text, window[0].start, piece.start)
             while window and (held > overlap or held + piece.tokens > size):
@@ -122,11 +123,11 @@ def _by_tokens(text: str, size: int, overlap: int) -> Iterator[Span]:
 
 
 def _by_sentences(text: str, size: int, overlap: int) -> Iterator[Span]:
-    yield from _by_library(_splitter(size, overlap), _encodable(text), size)
+    yield from _by_library(_splitter(size, overlap), encodable(text), size)
 
 
 def _by_headings(text: str, size: int, overlap: int) -> Iterator[Span]:
-    yield from _by_library(_markdown_splitter(size, overlap), _encodable(text), size)
+    yield from _by_library(_markdown_splitter(size, overlap), encodable(text), size)
 
 
 CUTS: dict[str, Callable[[str, int, int], Iterator[Span]]] = {
@@ -218,11 +219,6 @@ def _cut(text: str, low: int, high: int) -> int:
 def _trimmed(text: str, start: int, end: int) -> Span:
     bare = text[start:end]
     return end - len(bare.lstrip()), start + len(bare.rstrip())
-
-
-def _encodable(text: str) -> str:
-    # A lone surrogate, which no tokenizer takes, counts as "?": one character for one, so that offsets hold.
-    return text.encode("utf-8", "replace").decode()
 
 
 @cache

@@ -62,6 +62,8 @@ def load(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Lo
     ...     [document.title for document in load(f"{folder}/*.md")]
     ['Rays']
     """
+    if not isinstance(paths, str | os.PathLike | Iterable):
+        raise BadValueError(f"load({paths!r}) names no file; give a path, a glob or a list of them")
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not given:
         raise BadValueError(f"load({paths!r}) names no file; give a path, a glob or a list of them")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # Control characters are shown as U+FFFD: some front ends drop them and some stop at them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _WORD = re.compile(r"\w+")
+_ASKED = 1_000  # characters of a question whose words are looked for
 _SMALL = frozenset(
     {"about", "and", "are", "for", "from", "how", "into", "its", "out", "that", "the", "this", "what", "when"}
     | {"where", "which", "why", "with"}
@@ -45,6 +46,25 @@ def escape(text: str) -> Html:
     return Html(html.escape(_CONTROL.sub("\ufffd", text)))
 
 
+def words_of(text: str) -> list[str]:
+    """The first distinct words of a question: what is marked in a passage, however long the question is.
+
+    >>> words_of("a lock? (a LOCK)")
+    ['a', 'lock', 'LOCK']
+    """
+    return list(dict.fromkeys(_WORD.findall(text[:_ASKED])))
+
+
+def shortened(text: str, width: int = 200) -> str:
+    r"""The beginning of a text, on one line, for a caption.
+
+    >>> shortened("as long as\n it takes", 10)
+    'as long as …'
+    """
+    flat = " ".join(text[: 2 * width].split())
+    return flat if len(flat) <= width and len(text) <= 2 * width else f"{flat[:width].rstrip()} …"
+
+
 def highlight(text: str, words: Iterable[str]) -> Html:
     """`text` escaped, with each word that begins like one of `words` marked.
 
@@ -70,13 +90,14 @@ def excerpt(text: str, words: Iterable[str], width: int = 280) -> str:
     >>> excerpt("a" * 300 + " the needle in it", ["needle"], 40)
     '… the needle in it'
     """
-    flat = " ".join(text.split())
-    found = [at for word in words if len(word) > 3 and (at := flat.lower().find(word.lower())) >= 0]
+    lowered = text.lower()
+    found = [at for word in words if len(word) > 3 and (at := lowered.find(word.lower())) >= 0]
     start = max(0, min(found, default=0) - width // 4)
     if start:
-        start = flat.find(" ", start) + 1 or start
-    shown = flat[start : start + width]
-    return ("… " if start else "") + shown + (" …" if start + width < len(flat) else "")
+        start = text.find(" ", start, start + width) + 1 or start
+    flat = " ".join(text[start : start + 4 * width].split())
+    more = len(flat) > width or start + 4 * width < len(text)
+    return ("… " if start else "") + flat[:width] + (" …" if more else "")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str | float | Html]], caption: str = "") -> str:

@@ -7,6 +7,7 @@ import decimal
 import gzip
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -35,15 +36,37 @@ def numbered(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """A file of lines, in place once all of them are written: an error on the way leaves no half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A file of lines, in place once all of them are written: an error on the way leaves no half of it.
+
+    A link is followed, and a device or a pipe is written to: it is never replaced by a file.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        _write_through(path, lines)
+        return
     aside = path.with_name(f".{path.name}")  # the same ending: packed or not
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with opened(aside, "wb") as out:
             out.writelines(line + b"\n" for line in lines)
         aside.replace(path)
+    except OSError as failed:
+        raise BadValueError(
+            f"{path} could not be written ({failed.strerror or failed}); make room, or name another place"
+        ) from failed
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def _write_through(path: Path, lines: Iterable[bytes]) -> None:
+    try:
+        with path.open("wb") as out:
+            out.writelines(line + b"\n" for line in lines)
+    except OSError as failed:
+        raise BadValueError(
+            f"{path} could not be written ({failed.strerror or failed}); name another place"
+        ) from failed
 
 
 def parsed(line: bytes) -> dict[str, object]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from sage_nb.records import markup
+
+SHOWN = 20  # hits of a result that are shown; all are in `hits`
 
 Scalar = str | int | float | bool | None
 
@@ -96,12 +99,27 @@ class Result(msgspec.Struct, frozen=True):
 
     def _repr_html_(self) -> str:
         """The table a notebook shows: passage with the query's words marked, source, score by stage."""
-        words = self.query.text.split()
-        caption = " · ".join(filter(None, [self.query.text, *self.notes, self.error]))
+        words = markup.words_of(self.query.text)
+        more = (f"the first {SHOWN} of {len(self.hits)} hits",) if len(self.hits) > SHOWN else ()
+        caption = " · ".join(filter(None, [markup.shortened(self.query.text), *more, *self.notes, self.error]))
         rows: list[list[str | float | markup.Html]] = [
-            [str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits
+            [str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits[:SHOWN]
         ]
         return markup.table(["", "passage", "source", "scores"], rows, caption)
+
+    def __str__(self) -> str:
+        """The same in text: a line for the question and one for each hit."""
+        lines = [f"? {' · '.join([markup.shortened(self.query.text), *self.notes])}"]
+        for hit in self.hits[:SHOWN]:
+            source = f"  [{hit.document.source}]" if hit.document.source else ""
+            lines.append(
+                f"{hit.rank:>3}. {markup.shortened(hit.document.title or hit.document.id, 80)}  {hit.score:.4g}{source}"
+            )
+        return "\n".join([*lines, *(["  …"] if len(self.hits) > SHOWN else [])])
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001  IPython's signature
+        """What IPython writes where there is no HTML, and beside it in a notebook's file."""
+        printer.text("…" if cycle else str(self))
 
 
 def _passage(hit: Hit, words: list[str]) -> markup.Html:

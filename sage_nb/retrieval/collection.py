@@ -185,6 +185,8 @@ class Collection(View):
         """
         snapshot = self._folder.snapshot()
         for name in ids:
+            if not isinstance(name, str):
+                raise BadValueError(f"delete() takes ids, got {name!r} ({type(name).__name__}); write delete('a', 'b')")
             if snapshot.origin(name) is None:
                 known = (origin.id for segment in snapshot.segments for origin in segment.origins())
                 raise UnknownNameError.of("document", name, list(known)[:20])
@@ -222,8 +224,7 @@ class Collection(View):
         return COLLECTIONS.folder(self._source.path)
 
     def _indexing(self, documents: Iterable[Document], chunk: Chunker | None, *, must_exist: bool) -> Indexing:
-        if isinstance(documents, (str, Document)):
-            raise BadValueError("add() takes a list of Documents; put it in brackets, or read files with load()")
+        _check_given(documents, chunk)
         plan = Plan(self._source.path, self._writable(), chunk, must_exist)
         total = len(documents) if isinstance(documents, Sized) else None
         return Indexing(plan, Intake(documents, plan, self._folder), total)
@@ -235,6 +236,16 @@ class Collection(View):
         if encoder is not None and manifest.generation:
             check_encoder(encoder, manifest.settings, self.name)
         return settings_with(self._settings, encoder)
+
+
+def _check_given(documents: object, chunk: object) -> None:
+    if isinstance(documents, (str, Document)) or not isinstance(documents, Iterable):
+        kind = type(documents).__name__
+        raise BadValueError(
+            f"add() takes a list of Documents, got a {kind}; put it in brackets, or read files with load()"
+        )
+    if chunk is not None and not isinstance(chunk, Chunker):
+        raise BadValueError(f"chunk={chunk!r} must be a chunker; write chunk=sage.chunk(200, overlap=20)")
 
 
 def _check_name(kind: str, given: str | UnsetType, known: Iterable[str]) -> None:

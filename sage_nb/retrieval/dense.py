@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sage_nb.errors import CollectionError, ModelError
+from sage_nb.index.dense import check_vectors
 from sage_nb.index.folder import IndexFolder
 from sage_nb.index.manifest import Settings
 from sage_nb.models.encoder import Encoder
@@ -59,10 +62,11 @@ class DenseSearching(MapFunction[Result, Result]):
         snapshot = searchable(self._folder)
         cut = self._encoder.truncated
         with self._metrics.model_time():
-            vectors = self._encoder.encode([result.query.text for result in batch])
+            vectors = np.asarray(self._encoder.encode([result.query.text for result in batch]), np.float32)
+        check_vectors(vectors, snapshot.manifest.settings.dimension, [result.query.id for result in batch])
         note = ("the question was cut to what the encoder reads",) if self._encoder.truncated > cut else ()
         found = snapshot.dense(vectors, self.stage.k, self.stage.source.only)
-        notes = short_of(self.stage.k, snapshot)
+        notes = short_of(self.stage.k, snapshot, self.stage.source)
         if len(batch) == 1:  # in a larger batch it is not known whose question was cut
             notes = (*note, *notes)
         return [

@@ -31,6 +31,7 @@ from sage_nb.models.encoder import Encoder
 from sage_nb.models.registry import Models
 from sage_nb.records.chunk import Chunker
 from sage_nb.records.plain import plain
+from sage_nb.records.sound import sound
 from sage_nb.records.values import Document
 from sage_nb.retrieval.resources import Collections
 from sage_nb.runtime.environment import Environment
@@ -134,6 +135,7 @@ class Intake:
                 f"add() takes Documents, got {document!r:.60} ({type(document).__name__}); "
                 f"wrap it: Document(id, text), or read files with load()"
             )
+        document = sound(document)
         if not document.text.strip():
             self.skipped.append((document.id, "it has no text"))
             return None

@@ -81,7 +81,9 @@ class LexicalSearching(MapFunction[Result, Result]):
     def _answer(self, result: Result, snapshot: Snapshot, terms: list[str]) -> Result:
         found = hits_of(snapshot, self._search(snapshot, terms), self.stage.source.name)
         note = () if terms else (f"{self.stage.source.name}: no word of the question is an index term",)
-        answered = Result(result.query, (), (*result.notes, *note, *short_of(self.stage.k, snapshot)))
+        answered = Result(
+            result.query, (), (*result.notes, *note, *short_of(self.stage.k, snapshot, self.stage.source))
+        )
         return ranked(answered, "bm25", found)
 
     def _search(self, snapshot: Snapshot, terms: list[str]) -> list[Found]:
@@ -98,6 +100,8 @@ def hits_of(snapshot: Snapshot, found: Sequence[Found], collection: str) -> list
     return [(Hit(snapshot.document(row), 0, score, (), collection), score) for row, score in found]
 
 
-def short_of(k: int, snapshot: Snapshot) -> tuple[str, ...]:
-    """The note for a `k` that the collection cannot fill."""
+def short_of(k: int, snapshot: Snapshot, source: Source) -> tuple[str, ...]:
+    """The note for a filter that nothing meets, or a `k` that the collection cannot fill."""
+    if source.only is not None and not snapshot.allowed(source.only).any():
+        return (f"{source.name}: no passage meets {source.only!r}",)
     return (f"k={k} asked, the collection holds {snapshot.rows}",) if k > snapshot.rows else ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from sage_nb.errors import BadValueError
 from sage_nb.records.trec import read_queries
 from sage_nb.records.values import Query
 
+MOST = 1_000_000  # questions of one run; a source that never ends would otherwise fill the memory
+
 _TEXT_COLUMNS, _ID_COLUMNS = ("query", "text", "question"), ("qid", "id", "query_id")
 
 
 def as_queries(questions: object) -> list[Query]:
-    """Strings, `Query`s, a DataFrame (`query` or `text`, perhaps `qid` or `id`), or the path of a queries file.
+    """Strings, `Query`s, strings by id, a DataFrame (`query` or `text`, perhaps `qid` or `id`), or the path of a file.
 
     Strings are called q1, q2, …
 
@@ -52,8 +55,13 @@ def _read(questions: object) -> Iterable[Query]:
         return [Query("q1", questions)]
     if hasattr(questions, "columns") and hasattr(questions, "to_dict"):
         return _from_frame(questions)
+    if isinstance(questions, Mapping):
+        return [Query(str(name), text) for name, text in questions.items()]
     if isinstance(questions, Iterable):
-        return [_query(each, number) for number, each in enumerate(questions, start=1)]
+        asked = [_query(each, number) for number, each in enumerate(islice(questions, MOST + 1), start=1)]
+        if len(asked) > MOST:
+            raise BadValueError(f"there are more than {MOST:,} questions, perhaps without end; take some with islice")
+        return asked
     raise BadValueError(
         f"questions must be texts, Query objects, a DataFrame or a path, got a {type(questions).__name__}"
     )

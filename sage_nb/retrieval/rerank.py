@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from sage_nb.errors import ModelError
 from sage_nb.index.text import indexed_text
 from sage_nb.models.registry import Models
 from sage_nb.records.values import Result
@@ -51,9 +54,20 @@ class Reranking(MapFunction[Result, Result]):
         """All pairs of the batch in one call: the scorer fills its batches across questions."""
         pairs = [(result.query.text, indexed_text(hit.document)) for result in batch for hit in result.hits]
         with self._metrics.model_time():
-            scores = iter(self._scorer.score(pairs).tolist())
+            scores = iter(self._scores(pairs))
         scored = [[(hit, next(scores)) for hit in result.hits] for result in batch]
         return [ranked(result, "rerank", pairs).top(self.stage.k) for result, pairs in zip(batch, scored, strict=True)]
+
+    def _scores(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """A finite score for each pair, whoever wrote the scorer."""
+        name, scores = self._scorer.name, np.asarray(self._scorer.score(pairs), np.float32).reshape(-1)
+        if len(scores) != len(pairs):
+            raise ModelError(
+                f"the reranker {name!r} gave {len(scores)} scores for {len(pairs)} pairs; return one for each"
+            )
+        if not np.isfinite(scores).all():
+            raise ModelError(f"the reranker {name!r} gave NaN or infinity; try SAGE_DTYPE=float32")
+        return scores.tolist()
 
 
 def rerank(k: int = 10, model: str | None = None) -> Stage:

@@ -161,7 +161,7 @@ class Run:
         rows: list[list[str | float | markup.Html]] = []
         for result in self._so_far()[:SHOWN_QUESTIONS]:
             for hit in result.hits[:SHOWN_HITS]:
-                first = result.query.text if hit.rank == 1 else ""
+                first = markup.shortened(result.query.text) if hit.rank == 1 else ""
                 name = hit.document.title or hit.document.id
                 rows.append([first, str(hit.rank), name, hit.document.source, hit.score])
         caption = f"{self._facts()} · {self.pipeline}"

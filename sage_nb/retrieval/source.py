@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from sage_nb.errors import BadValueError, CollectionError
@@ -23,7 +24,8 @@ def locate(name: str | os.PathLike[str]) -> Path:
     >>> locate("handbook").relative_to(home()).as_posix()
     'collections/handbook'
     """
-    text = os.fspath(name)
+    if not isinstance(name, (str, os.PathLike)) or not isinstance(text := os.fspath(name), str):
+        raise BadValueError(f"a collection is called by a name or a path, got {name!r} ({type(name).__name__})")
     if not text.strip() or "\0" in text or text in {".", ".."}:
         raise BadValueError(f"a collection cannot be called {text!r}; give it a name such as 'handbook', or a path")
     if isinstance(name, str) and "/" not in text and os.sep not in text:
@@ -52,5 +54,10 @@ def searchable(folder: IndexFolder) -> Snapshot:
     """The current snapshot; refused where there is nothing in it."""
     snapshot = folder.snapshot()
     if not snapshot.rows:
-        raise CollectionError(f"the collection {folder.path.name!r} is empty; add documents to it with .add(...)")
+        beside = [path.parent.name for path in folder.path.parent.glob("*/MANIFEST") if path.parent != folder.path]
+        near = get_close_matches(folder.path.name, beside, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise CollectionError(
+            f"the collection {folder.path.name!r} is empty{hint or '; add documents to it with .add(...)'}"
+        )
     return snapshot

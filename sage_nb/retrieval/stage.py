@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any, Literal, cast
+from typing import Any, Literal, SupportsFloat, cast
 
 from typing_extensions import Unpack
 
@@ -274,11 +274,13 @@ def check_k(k: object, where: str) -> None:
 
 def check_weights(weights: Sequence[float], parts: int) -> tuple[float, ...]:
     """The weights as floats, all 1 where none are given; refused where they don't match the parts."""
+    if any(isinstance(weight, str) or not isinstance(weight, SupportsFloat) for weight in weights):
+        raise BadValueError(f"weights must be numbers, got {weights!r}; give one for each ranking")
     given = tuple(float(weight) for weight in weights) or (1.0,) * parts
     if len(given) != parts:
         raise BadValueError(f"{parts} rankings are fused and {len(given)} weights given; give one for each")
-    if min(given) < 0 or sum(given) == 0:
-        raise BadValueError(f"weights must be 0 or more and not all 0, got {given}")
+    if not all(0 <= weight < float("inf") for weight in given) or not any(given):
+        raise BadValueError(f"weights must be 0 or more and finite, and not all 0, got {given}")
     return given
 
 

@@ -60,7 +60,9 @@ def test_scores_equal_bm25s(variant, corpus, query):
 
 
 def test_a_bad_parameter_is_named():
-    with pytest.raises(BadValueError, match="k1 >= 0 and 0 <= b <= 1, got k1=1.2 and b=2"):
+    with pytest.raises(BadValueError, match="finite k1 >= 0 and 0 <= b <= 1, got k1=1.2 and b=2"):
         Weighting(b=2)
+    with pytest.raises(BadValueError, match="got k1='x' and b=0.75"):
+        Weighting(k1="x")
     with pytest.raises(UnknownNameError, match="unknown BM25 variant 'okapy'; did you mean 'okapi'"):
         Weighting("okapy")

@@ -48,6 +48,26 @@ def test_a_filter_is_applied_before_the_best_are_taken(tmp_path, vectors, kind, 
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
+@pytest.mark.parametrize("k", [10, 100])
+def test_a_filter_that_leaves_out_what_is_near_still_gives_the_best_k(tmp_path, vectors, kind, k):
+    reader = DenseReader(tmp_path, write_vectors(tmp_path, vectors, kind))
+    near = (vectors @ vectors[0]) > 0.3  # a whole neighbourhood
+    _, rows = reader.search(vectors[:1], k, ~near)
+    truth = brute_force(vectors, vectors[:1], k, ~near)
+    assert near.sum() > 2 * k
+    assert len(set(rows[0].tolist()) & set(truth[0].tolist())) >= 0.95 * k
+    assert not near[rows].any()
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq"])
+def test_a_filter_that_leaves_fewer_than_k_gives_those(tmp_path, vectors, kind):
+    reader = DenseReader(tmp_path, write_vectors(tmp_path, vectors, kind))
+    allowed = np.arange(len(vectors)) < 3
+    _, rows = reader.search(vectors[:2], 10, allowed)
+    assert [set(each.tolist()) for each in rows] == [{0, 1, 2, -1}] * 2
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
 def test_the_recall_shown_is_reached(tmp_path, vectors, kind):
     facts = write_vectors(tmp_path, vectors, kind)
     assert facts.kind == kind

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import zlib
 from pathlib import Path
 
+import filelock
+import msgspec
 import numpy as np
 import pytest
 
 from sage_nb.errors import CollectionError
 from sage_nb.index.dense import write_vectors
-from sage_nb.index.files import write_array
+from sage_nb.index.files import checksum, write_array
 from sage_nb.index.folder import IndexFolder
 from sage_nb.index.lexical import Postings
+from sage_nb.index.manifest import read_manifest, write_manifest
 from tests.index.making import SETTINGS, index, segment
 
+VECTORS = msgspec.structs.replace(SETTINGS, encoder="e", dimension=8)
 FULL = Path("/dev/full")
 needs_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 
@@ -123,6 +128,61 @@ def test_arrays_come_back_as_they_were(tmp_path, values):
     found = np.load(tmp_path / "a.npy")
     assert found.dtype == values.dtype
     np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("name", ["documents.arrow", "origins.arrow", "terms.arrow", "rows.npy", "flat.faiss"])
+@pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
+def test_one_flipped_bit_is_named(tmp_path, name, at):
+    IndexFolder(tmp_path).commit(VECTORS, segment({"a": "ant bee", "b": "cow"}, np.eye(2, 8, dtype=np.float32)))
+    path = next(tmp_path.glob(f"segments/*/{name}"))
+    content = bytearray(path.read_bytes())
+    content[int(at * (len(content) - 1))] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(CollectionError, match=f"{name} is damaged .its checksum does not match.; restore the coll"):
+        IndexFolder(tmp_path).snapshot()
+
+
+def test_a_flipped_bit_among_the_tombstones_is_named(tmp_path):
+    index(tmp_path, {"a": "ant", "b": "bee"}).commit(SETTINGS, None, ["a"])
+    (path,) = tmp_path.glob("tombstones/*.npy")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(CollectionError, match="npy is damaged .its checksum does not match.; restore the collection"):
+        IndexFolder(tmp_path).snapshot()
+
+
+def test_a_very_large_file_is_summed_by_its_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("sage_nb.index.files.WHOLE", 10)
+    monkeypatch.setattr("sage_nb.index.files.EDGE", 2)
+    (tmp_path / "a").write_bytes(b"abcdefghijkl")
+    assert checksum(tmp_path / "a") == zlib.crc32(b"abkl")
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "a/b", ".."])
+def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path, name):
+    index(tmp_path, {"a": "ant"})
+    manifest = read_manifest(tmp_path)
+    (entry,) = manifest.segments
+    entry = msgspec.structs.replace(entry, id=name)
+    write_manifest(tmp_path, msgspec.structs.replace(manifest, segments=(entry,)))
+    with pytest.raises(
+        CollectionError, match=f"MANIFEST names '{name}', which is outside of the collection; do not tr"
+    ):
+        IndexFolder(tmp_path).snapshot()
+
+
+def test_a_folder_that_another_writer_holds_is_said(tmp_path, monkeypatch):
+    folder = index(tmp_path, {"a": "ant"})
+    monkeypatch.setattr("sage_nb.index.folder.LOCK_SECONDS", 0.1)
+    said = "has been locked by another writer for 0 s; wait for it, or end it"
+    with filelock.FileLock(tmp_path / "write.lock"), pytest.raises(CollectionError, match=said):
+        folder.commit(SETTINGS, segment({"b": "bee"}))
+    assert folder.commit(SETTINGS, segment({"b": "bee"})).added == 1
+
+
+def test_a_collection_where_a_file_is_cannot_be_read(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CollectionError, match="file cannot be read .Not a directory.; name another folder"):
+        IndexFolder(tmp_path / "file").snapshot()
 
 
 @pytest.mark.parametrize("name", ["terms.arrow", "rows.npy"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -11,14 +12,14 @@ from traitlets.config import Config
 
 import sage_nb as sage
 from sage_nb.errors import BadValueError
-from sage_nb.notebook.cell import CellError, CellOptions, evaluate, join_lines, run_cell
+from sage_nb.notebook.cell import CellError, CellOptions, evaluate, run_cell
 from sage_nb.notebook.display import RunView
 from sage_nb.notebook.magic import load_ipython_extension, vocabulary
 
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
-    collection = sage.Collection(tmp_path_factory.mktemp("c") / "book", encoder=None)
+    collection = sage.Collection(tmp_path_factory.mktemp("home") / "collections" / "book", encoder=None)
     collection.add([sage.Document("lock", "a thread holds a lock <b>"), sage.Document("x", "a window")], progress=False)
     return collection
 
@@ -41,15 +42,13 @@ def value(source, names):
         "(book\n .lexical(5))\n>> rerank(k=3)",
         "k = 3\npipe = (\n  book.lexical(5)\n)\npipe\n>> rerank(k=k)",
         "pipe = book.lexical(5)\n>> rerank(k=3)\npipe",
+        "book.lexical(5)\n>> rerank(\n    k=3,\n)  # the best three",
+        "if True:\n    pipe = book.lexical(5)\n    >> rerank(k=3)\npipe",
         "text = '''\n>> not code\n'''\nbook.lexical(5)\n>> rerank(k=3)",
     ],
 )
 def test_a_line_that_starts_with_shifts_goes_on(source, names, book):
     assert value(source, names) == book.lexical(5) >> sage.rerank(k=3)
-
-
-def test_lines_keep_their_numbers():
-    assert join_lines("a = 1\nb\n>> c\n>> d").count("\n") == 3
 
 
 def test_the_vocabulary_leaves_nothing_behind(names):
@@ -88,6 +87,47 @@ def test_a_cell_binds_a_pipeline_or_its_run(names, book):
                 "          ^",
             ],
         ),
+        (
+            "book.hybird(k=3)",
+            [
+                "'Collection' object has no attribute 'hybird'; did you mean 'hybrid'?",
+                "  line 1: book.hybird(k=3)",
+                "          ^",
+            ],
+        ),
+        (
+            "import sage_nb\nsage_nb.Colection('x')",
+            [
+                "module 'sage_nb' has no attribute 'Colection'; did you mean 'Collection'?",
+                "  line 2: sage_nb.Colection('x')",
+                "          ^",
+            ],
+        ),
+        (
+            "book.lexical(5)\n>> rerank(k=3",
+            ["the cell is not Python: '(' was never closed", "  line 2: >> rerank(k=3", "                   ^"],
+        ),
+        (
+            ">> rerank(k=3)",
+            [
+                "the cell begins with >>, and there is nothing above to go on with",
+                "  line 1: >> rerank(k=3)",
+                "          ^",
+            ],
+        ),
+        (
+            "pipe = book.lexical(5) + rernk(k=3)\n>> rerank(k=3)\npipe",
+            [
+                "unknown name 'rernk'; did you mean 'rerank'?",
+                "  line 1: pipe = book.lexical(5) + rernk(k=3)",
+                " " * 35 + "^",
+            ],
+        ),
+        (
+            "'größer'; rernk(k=3)",
+            ["unknown name 'rernk'; did you mean 'rerank'?", "  line 1: 'größer'; rernk(k=3)", " " * 20 + "^"],
+        ),
+        ("lexicon(3)", ["the name 'lexicon' is not defined", "  line 1: lexicon(3)", "          ^"]),
         ("", ["the %%sage cell gives no pipeline; end it with an expression such as handbook.hybrid(k=10)"]),
         ("x = 1", ["the %%sage cell gives no pipeline; end it with an expression such as handbook.hybrid(k=10)"]),
     ],
@@ -112,12 +152,40 @@ def test_what_is_no_pipeline_is_said(names):
         run_cell("3", CellOptions(), names, vocabulary())
     with pytest.raises(CellError, match="unknown name of questions 'question'; did you mean 'questions'"):
         run_cell("book.lexical(5)", CellOptions(on="question"), names, vocabulary())
-    with pytest.raises(
-        BadValueError, match="questions must be texts, Query objects, a DataFrame or a path, got a Coll"
-    ):
+    with pytest.raises(CellError, match="questions must be texts, Query objects, a DataFrame or a path, got a Coll"):
         run_cell("book.lexical(5)", CellOptions(on="book"), names, vocabulary())
     with pytest.raises(BadValueError, match="--top needs 1 or more, got 0"):
         CellOptions(top=0)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (
+            "x = 1\nCollection('bok').lexical(3) % 3",
+            [
+                "the collection 'bok' is empty; did you mean 'book'?",
+                "  line 2: Collection('bok').lexical(3) % 3",
+                " " * 22 + "^",
+            ],
+        ),
+        (
+            "x = 1\nbook.lexical(3)\n>> rerank(\n    model='no/model')",
+            ["the model 'no/model' is neither a folder nor in", "  line 4:     model='no/model')", " " * 21 + "^"],
+        ),
+        (
+            "x = 1\n(book\n.dense(3))",
+            ["the collection 'book' was built without an encoder", "  line 2: (book", "           ^"],
+        ),
+    ],
+)
+def test_a_mistake_found_while_running_has_a_caret_too(source, shown, names, book, monkeypatch):
+    monkeypatch.setenv("SAGE_HOME", str(Path(book.info().path).parents[1]))
+    with pytest.raises(CellError, match=r"\w") as failed:
+        run_cell(source, CellOptions(on="questions"), names, vocabulary())
+    rendered = failed.value._render_traceback_()
+    assert shown[0] in rendered[0]  # behind the operator that met it
+    assert rendered[1:] == shown[1:]
 
 
 def test_a_run_is_shown_with_its_text_escaped(book):

@@ -1,5 +1,6 @@
 import datetime
 import decimal
+import os
 
 import pytest
 
@@ -12,6 +13,28 @@ def test_lines_come_back_numbered_and_blank_ones_are_passed_over(tmp_path, name)
     path = tmp_path / name
     write_lines(path, [b"\xef\xbb\xbfone", b"", b"  ", b"two "])
     assert list(numbered(path)) == [(1, b"one"), (4, b"two")]
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_lines(pipe, [b"a", b"b"])
+    assert os.read(reading, 10) == b"a\nb\n"
+    os.close(reading)
+    assert pipe.is_fifo()
+
+
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_lines(tmp_path / "link", [b"a"])
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"a\n"
+
+
+def test_a_folder_is_not_written(tmp_path):
+    with pytest.raises(BadValueError, match="could not be written .Is a directory.; name another place"):
+        write_lines(tmp_path, [b"a"])
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
+from itertools import count
 
 import pytest
 
@@ -105,20 +106,31 @@ def test_an_expression_prints_itself_back(stage):
         (lambda: A + "b", r"\+ takes pipelines, got 'b' \(str\)"),
         (lambda: A * "b", "a pipeline is weighed with a number, as in 0.7 \\* Fixed.*, got 'b'"),
         (lambda: -1 * A, "a weight must be 0 or more and finite, got -1.0"),
-        (lambda: 0 * A + 0 * B, r"weights must be 0 or more and not all 0, got \(0.0, 0.0\)"),
+        (lambda: 0 * A + 0 * B, r"weights must be 0 or more and finite, and not all 0, got \(0.0, 0.0\)"),
         (lambda: sage.fuse(A, B, weights=(1,)), "2 rankings are fused and 1 weights given; give one for each"),
+        (lambda: sage.fuse(A, B, weights="ab"), "weights must be numbers, got .'a', 'b'.; give one for each ranking"),
+        (lambda: sage.fuse(A, B, weights=(float("nan"), 1)), "weights must be 0 or more and finite, .* got .nan, 1.0."),
         (lambda: sage.fuse(A), r"fuse\(\) needs two pipelines or more, got 1"),
         (lambda: Rewrite() + A, r"Rewrite\(\) gives no ranking to fuse; end it with a retriever"),
         (lambda: A.search("  "), "the question has no text; give it some words"),
         (lambda: A.run([]), "there are no questions to run; give at least one"),
         (lambda: A.run(["x", ""]), "question 'q2' has no text"),
         (lambda: A.run([sage.Query("a", "x"), sage.Query("a", "y")]), "two questions have the id 'a'; give each its"),
+        (lambda: A.run({"a": 7}), r"question 'a' must be a text, got 7 \(int\)"),
+        (
+            lambda: A.run(str(n) for n in count()),
+            "there are more than 1,000,000 questions, perhaps without end; take so",
+        ),
         (lambda: A.run(7), "questions must be texts, Query objects, a DataFrame or a path, got a int"),
     ],
 )
 def test_what_cannot_work_is_refused_in_a_sentence(build, sentence):
     with pytest.raises(BadValueError, match=sentence):
         build()
+
+
+def test_questions_may_come_by_name():
+    assert [result.query for result in A.run({"a": "x", 7: "y"})] == [sage.Query("a", "x"), sage.Query("7", "y")]
 
 
 def test_an_unknown_rule_is_named():

@@ -23,7 +23,7 @@ class Gate:
 
     Feedback channels are never full and go first: the inside of a loop is emptied before more comes in.
     One lock guards all; whoever waits has a condition of its own, so that only the one concerned is woken: its reader
-    when it has nothing to do, a sender when half of its channel is free again.
+    when it has nothing to do, a sender when its channel has room again.
     """
 
     def __init__(self, channels: int, capacity: int, feedback: Collection[int] = (), *, fencing: bool = True) -> None:
@@ -176,9 +176,8 @@ class Gate:
         return time.monotonic() - begun
 
     def _leave(self, channel: int) -> None:
-        """One batch fewer. A sender that waits is woken when half is free: waking it for each batch costs a switch."""
         self._counts[channel] -= 1
-        if channel in self._sending and self._counts[channel] <= self.capacity // 2:
+        if channel in self._sending:
             self._freed[channel].notify_all()
 
     def _next(self) -> deque[tuple[int, Any]] | None:

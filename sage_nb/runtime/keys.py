@@ -56,7 +56,7 @@ class KeyGroups:
         return self._placed(key) if known is None else known[key]
 
     def groups(self, keys: Sequence[Any]) -> list[int]:
-        """The group of each key; where all are of one type, at a third of the cost of asking for each."""
+        """The group of each key; where all are of one type, at two thirds of the cost of asking for each."""
         kinds = set(map(type, keys))
         known = self._known.get(kinds.pop()) if len(kinds) == 1 else None
         return [self.of(key)[1] for key in keys] if known is None else [known[key][1] for key in keys]

@@ -18,7 +18,7 @@ class Batch:
     """Some records with what belongs to each: event time, key, round in a loop. A column is None where unused.
 
     A batch is never changed once it is made, so operators, branches and subtasks may share one, and its columns: that
-    spares copies (0.1 µs a record and operator). Functions of users get lists of their own; and since some change the
+    spares copies (0.04 µs a record and reader). Functions of users get lists of their own; and since some change the
     very records they are given, readers of the same output get copies of records that are plain, changeable data.
     """
 

@@ -64,12 +64,12 @@ def test_items_of_a_channel_keep_their_order_signs_among_them():
     assert taken(gate) == [(0, 1), (0, Watermark(5.0)), (0, 2)]
 
 
-def test_a_full_channel_makes_its_sender_wait_until_half_is_free():
+def test_a_full_channel_makes_its_sender_wait_until_there_is_room():
     gate = gate_of(capacity=4)
     sender = Sender(gate, 0, range(6))
     assert sender.waits_at(4)
     gate.take(1, 0)
-    assert sender.waits_at(4)
+    assert sender.waits_at(5)
     gate.take(1, 0)
     sender.join(10)
     assert sender.sent == 6

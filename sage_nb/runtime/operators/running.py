@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Protocol
 
 import msgspec
@@ -67,24 +68,28 @@ class Receiver(Protocol):
 class Clock:
     """Whose time it is in a task: seconds spent in each operator itself, without what it calls or waits for.
 
-    Entering and leaving cost 0.6 µs a batch and operator, under 1 % of a batch of the simplest function.
+    It costs 2.5 to 3 % of the CPU time of source, map, filter, map and sink in one task, with full batches.
     """
 
     def __init__(self) -> None:
         self.sheet = Timesheet()
-        self.seconds: dict[str, float] = {}
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._stack: list[str] = []
-        self._since = time.monotonic()
+        self._since = monotonic()
 
     def enter(self, name: str) -> None:
         """From now on it is this one's time."""
-        self._charge()
-        self._stack.append(name)
+        now, stack = monotonic(), self._stack
+        if stack:
+            self.seconds[stack[-1]] += now - self._since
+        self._since = now
+        stack.append(name)
 
     def leave(self) -> None:
         """From now on it is the caller's time again."""
-        self._charge()
-        self._stack.pop()
+        now = monotonic()
+        self.seconds[self._stack.pop()] += now - self._since
+        self._since = now
 
     def wait(self, seconds: float) -> None:
         """So long a channel was full: no one's time."""
@@ -96,13 +101,6 @@ class Clock:
         for name in stack:
             seconds[name] = seconds.get(name, 0.0) + max(0.0, now - since)
         return seconds
-
-    def _charge(self) -> None:
-        now = time.monotonic()
-        if self._stack:
-            name = self._stack[-1]
-            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
-        self._since = now
 
 
 @dataclass

@@ -32,7 +32,25 @@ _HOMES = {
     "sage_nb.retrieval.run": ["Run"],
     "sage_nb.retrieval.stage": ["Stage", "fuse"],
     "sage_nb.runtime.alerts": ["Alarm", "Alert"],
-    "sage_nb.stream.function": ["MapFunction"],
+    "sage_nb.runtime.checkpoint": ["CheckpointError", "Checkpointing"],
+    "sage_nb.runtime.environment": ["LocalEnvironment"],
+    "sage_nb.runtime.job": ["Job"],
+    "sage_nb.runtime.operators.guard": ["CircuitOpenError", "OperatorError", "OperatorTimeoutError"],
+    "sage_nb.runtime.restart": ["ExponentialDelay", "FailureRate", "FixedDelay", "NoRestart"],
+    "sage_nb.stream.api": ["Stream"],
+    "sage_nb.stream.function": [
+        "AggregateFunction", "CoMapFunction", "FilterFunction", "FlatMapFunction", "KeyedProcessFunction",
+        "MapFunction", "ProcessFunction",
+    ],
+    "sage_nb.stream.operator": ["operator"],
+    "sage_nb.stream.policy": ["CircuitBreaker", "DeadLetter", "Retry"],
+    "sage_nb.stream.sink": [
+        "CollectSink", "IdempotentSink", "JsonlSink", "ParquetSink", "SinkFunction", "TwoPhaseSink",
+    ],
+    "sage_nb.stream.source": ["IDLE", "SourceFunction"],
+    "sage_nb.stream.state": ["ListState", "MapState", "ReducingState", "ValueState"],
+    "sage_nb.stream.time": ["bounded_out_of_orderness", "monotonous", "punctuated"],
+    "sage_nb.stream.window": ["Count", "Mean", "Windowed", "count_window", "session", "sliding", "tumbling"],
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = ("corpora", "evaluation", "records", "retrieval")

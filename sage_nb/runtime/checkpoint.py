@@ -23,7 +23,11 @@ LATEST = "LATEST"  # beside the checkpoints: the number of the last one committe
 
 
 class CheckpointError(SageError):
-    """A checkpoint that cannot be taken up: damaged, of another graph, of a newer format."""
+    """A checkpoint that cannot be taken up: damaged, of another graph, of a newer format.
+
+    >>> issubclass(CheckpointError, SageError)
+    True
+    """
 
 
 class Version(msgspec.Struct, frozen=True):

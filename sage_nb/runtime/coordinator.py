@@ -26,7 +26,7 @@ from sage_nb.stream.batch import Barrier
 
 LOG = logging.getLogger("sage_nb.runtime")
 TICK = 0.2  # seconds between looks at the clock
-GRACE = 1.0  # seconds that a pause waits for its checkpoint, and an end for what is still to be closed
+GRACE, CLOSING = 1.0, 0.5  # seconds that a pause waits for its checkpoint, and an end for what is still to be closed
 REMEMBERED = 100  # checkpoints whose figures are kept
 Status = Literal["running", "restarting", "finished", "failed", "cancelled", "paused"]
 
@@ -361,7 +361,7 @@ class Coordinator:
             self._fence()
         for task in self._tasks:
             task.quit()
-        end = time.monotonic() + GRACE
+        end = time.monotonic() + CLOSING
         for task in self._tasks:
             task.gone.wait(max(0.0, end - time.monotonic()))
         self._writers.shutdown(cancel_futures=True)  # nothing of ours is written once another may begin here

@@ -31,7 +31,15 @@ SHOWN = 5  # dead letters and warnings of a display
 
 
 class Job:
-    """A graph at work. It runs by itself; this is the handle."""
+    """A graph at work. It runs by itself; this is the handle.
+
+    >>> from sage_nb.runtime.environment import LocalEnvironment
+    >>> env = LocalEnvironment("doubles")
+    >>> env.from_collection([1, 2]).map(lambda n: 2 * n, name="double").for_each(abs)
+    >>> job = env.submit()
+    >>> job.wait(), job.metrics().total("double", "received"), job.dead_letters
+    ('finished', 2, [])
+    """
 
     def __init__(
         self,

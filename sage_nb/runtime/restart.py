@@ -20,7 +20,11 @@ class Restart(Protocol):
 
 @dataclass(frozen=True)
 class NoRestart:
-    """The first failure is the job's."""
+    """The first failure is the job's.
+
+    >>> NoRestart().delay([0.0]) is None
+    True
+    """
 
     def delay(self, failures: Sequence[float]) -> float | None:  # noqa: ARG002
         """Never."""

@@ -98,6 +98,29 @@ class Stream:
 
     Every method that takes `how` takes the operator's options by name: `name`, `uid`, `parallelism`, `resources`,
     `retry`, `breaker`, `timeout`, `batch`, `on_error`.
+
+    >>> from sage_nb.runtime.environment import LocalEnvironment
+    >>> from sage_nb.stream.sink import CollectSink
+    >>> from sage_nb.stream.time import monotonous
+    >>> from sage_nb.stream.window import Count, tumbling
+    >>> def rows(build, items):
+    ...     env, found = LocalEnvironment(), []
+    ...     build(env.from_collection(items)).sink(CollectSink(found))
+    ...     env.submit().wait()
+    ...     return found
+    >>> rows(lambda s: s.map(str.upper).filter(lambda w: w != "B").flat_map(lambda w: [w, w]), ["a", "b"])
+    ['A', 'A']
+    >>> sorted(rows(lambda s: s.split(big=lambda n: n > 9)["big"].union(s.filter(lambda n: n == 0)), [0, 5, 10]))
+    [0, 10]
+    >>> sorted(rows(lambda s: s.connect(s).co_map(lambda n: n, lambda n: -n), [1, 2]))
+    [-2, -1, 1, 2]
+    >>> sorted(rows(lambda s: s.iterate(lambda body: body.map(lambda n: 2 * n), until=lambda n: n > 9), [1, 7]))
+    [14, 16]
+    >>> timed = monotonous(lambda word: len(word))
+    >>> rows(lambda s: s.with_times(timed).key_by(len).window(tumbling(2)).aggregate(Count()), ["a", "b"])
+    [Windowed(key=1, start=0, end=2, value=2)]
+    >>> rows(lambda s: s.map(lambda n: 1 / n, name="invert").side("dead").map(lambda letter: letter.record), [1, 0])
+    [0]
     """
 
     sinks: Sinks

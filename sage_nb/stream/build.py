@@ -73,7 +73,8 @@ breaker, name, on_error, parallelism, resources, retry, timeout, uid)
     try:
         return Options(**given)
     except (BadValueError, UnknownNameError) as error:
-        named = f"{method}() named {given['name']!r}" if given.get("name") else f"{method}()"
+        name = given.get("name")
+        named = f"{method}() named {name!r}" if isinstance(name, str) and name else f"{method}()"
         raise type(error)(f"{named}: {error}") from error
 
 

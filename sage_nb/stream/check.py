@@ -62,7 +62,7 @@ def function_of(function: Any, base: type, where: str, count: int | None) -> Any
     if is_kind(function, base):
         return function
     if count is None or is_kind(function, Function) or not callable(function):
-        what = base.__name__ if count is None else f"a function or a {base.__name__}"
+        what = f"a {base.__name__}" if count is None else f"a function or a {base.__name__}"
         raise BadValueError(f"{where}() takes {what}, got {function!r:.60}; derive your class from {base.__name__}")
     return callable_with(function, count, f"{where}()")
 

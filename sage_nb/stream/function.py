@@ -126,7 +126,14 @@ class MapFunction(Function, Generic[In, Out]):
 
 
 class FilterFunction(Function, Generic[In]):
-    """Keeps a record or not."""
+    """Keeps a record or not.
+
+    >>> class Long(FilterFunction[str]):
+    ...     def filter(self, value):
+    ...         return len(value) > 3
+    >>> Long().filter("four")
+    True
+    """
 
     def filter(self, value: In, /) -> bool:
         """Whether to keep it."""
@@ -134,7 +141,14 @@ class FilterFunction(Function, Generic[In]):
 
 
 class FlatMapFunction(Function, Generic[In, Out]):
-    """Any number of values out for each value in."""
+    """Any number of values out for each value in.
+
+    >>> class Words(FlatMapFunction[str, str]):
+    ...     def flat_map(self, value):
+    ...         yield from value.split()
+    >>> list(Words().flat_map("to be"))
+    ['to', 'be']
+    """
 
     def flat_map(self, value: In, /) -> Iterable[Out]:
         """The values that `value` becomes."""
@@ -142,7 +156,19 @@ class FlatMapFunction(Function, Generic[In, Out]):
 
 
 class CoMapFunction(Function, Generic[Left, Right, Out]):
-    """Two streams into one function that may share state between them."""
+    """Two streams into one function that may share state between them.
+
+    >>> class Priced(CoMapFunction[tuple, tuple, tuple]):
+    ...     def open(self, context):
+    ...         self.rates = {}
+    ...
+    ...     def map1(self, value):  # a price and its currency
+    ...         return value[0] * self.rates.get(value[1], 1.0), "euro"
+    ...
+    ...     def map2(self, value):  # a currency and its rate
+    ...         self.rates[value[0]] = value[1]
+    ...         return value
+    """
 
     def map1(self, value: Left, /) -> Out:
         """What a record of the first stream becomes."""
@@ -207,11 +233,35 @@ class ProcessFunction(Function, Generic[In, Out]):
 
 
 class KeyedProcessFunction(ProcessFunction[In, Out]):
-    """A `ProcessFunction` that needs a keyed stream: it uses state or timers."""
+    """A `ProcessFunction` that needs a keyed stream: it uses state or timers.
+
+    >>> from sage_nb.stream.state import ValueState
+    >>> class Numbered(KeyedProcessFunction[str, tuple]):
+    ...     def open(self, context):
+    ...         self.seen = context.state(ValueState("seen", 0))
+    ...
+    ...     def process(self, value, context):
+    ...         self.seen.update(self.seen.value() + 1)
+    ...         yield context.key, self.seen.value()
+    """
 
 
 class AggregateFunction(Generic[In, Acc, Out]):
-    """Folds the records of a window one by one; `merge` joins two accumulators (session windows need it)."""
+    """Folds the records of a window one by one; `merge` joins two accumulators (session windows need it).
+
+    >>> class Longest(AggregateFunction[str, str, str]):
+    ...     def create(self):
+    ...         return ""
+    ...
+    ...     def add(self, value, accumulator):
+    ...         return max(accumulator, value, key=len)
+    ...
+    ...     def result(self, accumulator):
+    ...         return accumulator
+    ...
+    ...     def merge(self, one, other):
+    ...         return max(one, other, key=len)
+    """
 
     def create(self) -> Acc:
         """The accumulator of nothing."""

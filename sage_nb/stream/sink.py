@@ -20,7 +20,15 @@ Delivery = Literal["exactly once", "at least once"]
 
 
 class SinkFunction(Function, Generic[In]):
-    """Takes records. After a failure it sees again what came since the last checkpoint: at least once."""
+    """Takes records. After a failure it sees again what came since the last checkpoint: at least once.
+
+    >>> class Printed(SinkFunction[object]):
+    ...     def write(self, value):
+    ...         print(value)
+    >>> Printed().write_batch(["a", "b"])
+    a
+    b
+    """
 
     delivery: Delivery = "at least once"
     at_home = False  # whether its records go to objects of the process that made it
@@ -39,7 +47,17 @@ class SinkFunction(Function, Generic[In]):
 
 
 class IdempotentSink(SinkFunction[In]):
-    """Writing a record again changes nothing (it is put under a key of its own), so each counts once."""
+    """Writing a record again changes nothing (it is put under a key of its own), so each counts once.
+
+    >>> class Table(IdempotentSink[tuple]):
+    ...     def __init__(self, rows):
+    ...         self.rows = rows
+    ...
+    ...     def write(self, value):
+    ...         self.rows[value[0]] = value
+    >>> Table({}).delivery
+    'exactly once'
+    """
 
     delivery: Delivery = "exactly once"
 
@@ -50,6 +68,9 @@ class TwoPhaseSink(SinkFunction[In]):
     `prepare` puts what was written since the last one where no failure loses it and returns a handle (plain data, or
     None for nothing); `commit` makes a handle's records visible, and doing so twice is doing so once; `discard` comes
     when the job goes back to a checkpoint: what was written and not committed by then is thrown away.
+
+    >>> issubclass(CollectSink, TwoPhaseSink)
+    True
     """
 
     delivery: Delivery = "exactly once"
@@ -196,7 +217,11 @@ class _FileSink(TwoPhaseSink[In]):
 
 
 class JsonlSink(_FileSink[In]):
-    """A folder of JSON lines; a file appears when its checkpoint is committed, with every record once."""
+    """A folder of JSON lines; a file appears when its checkpoint is committed, with every record once.
+
+    >>> JsonlSink("memory://pages")
+    JsonlSink('memory://pages')
+    """
 
     suffix = ".jsonl"
     _file: IO[bytes] | None = None
@@ -225,7 +250,11 @@ class JsonlSink(_FileSink[In]):
 
 
 class ParquetSink(_FileSink[In]):
-    """A folder of Parquet files; records are mappings, their fields the columns."""
+    """A folder of Parquet files; records are mappings, their fields the columns.
+
+    >>> ParquetSink("memory://pages").delivery
+    'exactly once'
+    """
 
     suffix = ".parquet"
 

@@ -57,6 +57,12 @@ class SourceFunction(Function, Generic[Out]):
         """Names of the splits; they are shared out among the subtasks."""
         return ("0",)
 
+    def resume(self, known: Sequence[str], /) -> None:
+        """Look at the names of the splits that a checkpoint knows, before any is read on.
+
+        Raises BadValueError where this is not the source that they are of.
+        """
+
     def read(self, split: str, start: int, /) -> Iterable[Out]:
         """The records of `split` from number `start` (from 0) on."""
         raise NotImplementedError
@@ -96,17 +102,24 @@ class CollectionSource(SourceFunction[Out]):
         """Number and how many there are: `0/1` is the whole."""
         return [f"{part}/{self._parts}" for part in range(self._parts)]
 
+    def resume(self, known: Sequence[str], /) -> None:
+        """The splits of a list are of one number.
+
+        Raises BadValueError where it was dealt out otherwise.
+        """
+        then = {name.partition("/")[2] for name in known} - {str(self._parts)}
+        if then:
+            raise BadValueError(
+                f"the list of from_collection() was dealt out to {min(then)} subtasks when the checkpoint was taken "
+                f"and is now to {self._parts}; give it parallelism={min(then)} again"
+            )
+
     def read(self, split: str, start: int, /) -> Iterable[Out]:
         """Every `parts`-th item.
 
-        Raises BadValueError for an iterator that was read before, and for a list that was dealt out otherwise.
+        Raises BadValueError for an iterator that was read before.
         """
-        part, _, parts = split.partition("/")
-        if parts != str(self._parts):
-            raise BadValueError(
-                f"the list of from_collection() was dealt out to {parts} subtasks when the checkpoint was taken and is "
-                f"now to {self._parts}; give it parallelism={parts} again"
-            )
+        part = split.partition("/")[0]
         if isinstance(self._items, Iterator):
             if self._begun:
                 raise BadValueError(

@@ -162,7 +162,10 @@ class ValueState(Generic[Value]):
 
 @dataclass(frozen=True)
 class ListState(Generic[Value]):
-    """Declares a list per key."""
+    """Declares a list per key.
+
+    >>> history = ListState("history", ttl=3600)
+    """
 
     name: str
     ttl: float | None = None
@@ -174,7 +177,10 @@ class ListState(Generic[Value]):
 
 @dataclass(frozen=True)
 class MapState(Generic[Value]):
-    """Declares a mapping per key."""
+    """Declares a mapping per key.
+
+    >>> clicks = MapState("clicks by page")
+    """
 
     name: str
     ttl: float | None = None

@@ -90,7 +90,11 @@ def bounded_out_of_orderness(
 def monotonous(
     timestamp: str | Extractor = "time", *, every: int | None = None, idle_after: float | None = None
 ) -> WatermarkStrategy:
-    """Records come in the order of their times."""
+    """Records come in the order of their times.
+
+    >>> monotonous("at").time_of({"at": 12})
+    12.0
+    """
     return WatermarkStrategy(timestamp, 0.0, None, every, idle_after)
 
 

@@ -22,6 +22,9 @@ class Windowed(msgspec.Struct, frozen=True):
     """What a window gave: the key, the window's first second and the one after its last, and the value.
 
     A count window's span is that of its records' numbers, from 0, within the key.
+
+    >>> Windowed("user", 0, 60, 3).value
+    3
     """
 
     key: Any
@@ -88,7 +91,11 @@ def tumbling(seconds: float, *, clock: Clock = "event") -> TimeWindows:
 
 
 def sliding(seconds: float, slide: float, *, clock: Clock = "event") -> TimeWindows:
-    """Windows of `seconds`, a new one every `slide` seconds, aligned to time 0."""
+    """Windows of `seconds`, a new one every `slide` seconds, aligned to time 0.
+
+    >>> sliding(60, 30).spans(75.0)
+    [(30, 90), (60, 120)]
+    """
     _positive("a window's length", seconds)
     _positive("a window's slide", slide)
     if slide < SHORTEST:
@@ -99,13 +106,21 @@ def sliding(seconds: float, slide: float, *, clock: Clock = "event") -> TimeWind
 
 
 def session(gap: float, *, clock: Clock = "event") -> SessionWindows:
-    """Windows of activity: a pause of `gap` seconds ends one."""
+    """Windows of activity: a pause of `gap` seconds ends one.
+
+    >>> session(1800)
+    SessionWindows(gap=1800, clock='event')
+    """
     _positive("a session's gap", gap)
     return SessionWindows(gap, clock)
 
 
 def count_window(records: int, slide: int | None = None) -> CountWindows:
-    """Windows of so many records of a key; at the end of the stream the last, short one is given too."""
+    """Windows of so many records of a key; at the end of the stream the last, short one is given too.
+
+    >>> count_window(100, slide=50)
+    CountWindows(size=100, slide=50)
+    """
     step = records if slide is None else slide
     for name, value in (("a count window's size", records), ("its slide", step)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -231,7 +246,12 @@ class Count(AggregateFunction[Any, int, int]):
 
 
 class Mean(AggregateFunction[Any, list[float], float]):
-    """The mean of a field (None: of the records themselves)."""
+    """The mean of a field (None: of the records themselves).
+
+    >>> mean = Mean("price")
+    >>> mean.result(mean.add({"price": 4}, mean.add({"price": 2}, mean.create())))
+    3.0
+    """
 
     def __init__(self, field: str | None = None) -> None:
         self.field = field

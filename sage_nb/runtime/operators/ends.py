@@ -122,6 +122,8 @@ class Reading(Operator):
                 f"give from_collection() a list, or a function that returns the iterator"
             )
         known = {name: tuple(state) for own in saved.own.values() for name, *state in own}
+        with naming(self.place.name, "resumed"):
+            source.resume(list(known))
         names = list(dict.fromkeys([*self._names(source), *known]))
         mine = [name for at, name in enumerate(names) if at % self.place.parallelism == self.place.subtask]
         self._splits = [Split(name, known.get(name, BEGINNING)) for name in mine]

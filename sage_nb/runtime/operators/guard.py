@@ -28,7 +28,15 @@ LOST: Final = _Lost()  # what a call gives whose record went to the dead letters
 
 
 class OperatorError(SageError):
-    """An operator failed on a record, and its policy is to fail."""
+    """An operator failed on a record, and its policy is to fail.
+
+    >>> from sage_nb.runtime.environment import LocalEnvironment
+    >>> env = LocalEnvironment("inverses")
+    >>> env.from_collection([2, 0]).map(lambda n: 1 / n, name="invert", on_error="fail").for_each(float)
+    >>> env.submit().wait()
+    Traceback (most recent call last):
+    sage_nb.runtime.operators.guard.OperatorError: operator 'invert' failed on 0: ZeroDivisionError: division by zero
+    """
 
 
 class MisuseError(BadValueError):
@@ -40,11 +48,19 @@ class WrongReturnError(MisuseError):
 
 
 class CircuitOpenError(OperatorError):
-    """A call not made: too many before it failed."""
+    """A call not made: too many before it failed.
+
+    >>> issubclass(CircuitOpenError, OperatorError)
+    True
+    """
 
 
 class OperatorTimeoutError(OperatorError):
-    """A call that took longer than the operator's timeout."""
+    """A call that took longer than the operator's timeout.
+
+    >>> issubclass(OperatorTimeoutError, OperatorError)
+    True
+    """
 
 
 class Guard:

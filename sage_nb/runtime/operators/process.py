@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from sage_nb.errors import UnknownNameError
 from sage_nb.runtime.gate import FencedError
 from sage_nb.runtime.keyed import Timers
 from sage_nb.runtime.operators.apply import Applying, as_list
@@ -62,7 +61,9 @@ class Asked:
                 f"operator {self._operator.place.name!r} sets a timer on a stream without keys; put .key_by(…)"
             )
         if clock not in self._operator.timers:
-            raise UnknownNameError.of("clock", clock, self._operator.timers)
+            raise MisuseError(
+                f"operator {self._operator.place.name!r} sets a timer on the clock {clock!r}; it is 'event' or 'processing'"
+            )
         return self._operator.timers[clock]
 
 

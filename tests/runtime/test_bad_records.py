@@ -455,6 +455,11 @@ def test_a_source_that_never_ends_runs_visibly_and_can_be_cancelled():
     assert (job.status, time.monotonic() - begun < 2) == ("cancelled", True)
 
 
+class Counting(SourceFunction):
+    def read(self, split, start):
+        yield from range(start, 10**9)
+
+
 class Blocked(SourceFunction):
     """Gives one record and comes back no more."""
 

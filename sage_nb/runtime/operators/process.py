@@ -61,9 +61,8 @@ class Asked:
                 f"operator {self._operator.place.name!r} sets a timer on a stream without keys; put .key_by(…)"
             )
         if clock not in self._operator.timers:
-            raise MisuseError(
-                f"operator {self._operator.place.name!r} sets a timer on the clock {clock!r}; it is 'event' or 'processing'"
-            )
+            name = self._operator.place.name
+            raise MisuseError(f"operator {name!r} sets a timer on the clock {clock!r}; it is 'event' or 'processing'")
         return self._operator.timers[clock]
 
 

@@ -250,9 +250,9 @@ def _serve(calls: queue.SimpleQueue[Any]) -> None:
 
 
 def _explained(name: str, value: Any, error: Exception) -> Exception:
-    """The error of the job: ours as it is, a user's with the operator and the record."""
+    """The error of the job: it names the operator, and a user's the record, too."""
     if isinstance(error, SageError):
-        return error
+        return error if repr(name) in str(error) else type(error)(f"operator {name!r}: {error}")
     return OperatorError(f"operator {name!r} failed on {shown(value)}: {type(error).__name__}: {error}")
 
 

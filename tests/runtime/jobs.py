@@ -68,6 +68,10 @@ class CrashAt(Probe):
         if meant and self.tally.next() == self.nth:
             raise Boom(f"at {point} of {where}")
 
+    def hold(self) -> bool:
+        """Whether the sources should not end yet: the point is one of a checkpoint before the last."""
+        return "manifest" in self.point and not Path(self.tally.folder, str(self.nth)).exists()
+
 
 @dataclass
 class CrashTwice(Probe):
@@ -83,6 +87,10 @@ class CrashTwice(Probe):
         if point == "restore" and Path(self.failed.folder, "failed").exists() and self.again.next() == 1:
             raise Boom(f"at the return of {where}")
 
+    def hold(self) -> bool:
+        """Whether the sources should not end yet."""
+        return not Path(self.failed.folder, "failed").exists()
+
 
 class Once:
     """Passes values on; fails at the first that is `bad`, once. Shared by all copies of the operator."""
@@ -97,10 +105,13 @@ class Once:
 
 
 class Paced(SourceFunction):
-    """Lists of records, one a split; a short rest after every few, so that checkpoints fall in between."""
+    """Lists of records, one a split; a short rest after every few, so that checkpoints fall in between.
 
-    def __init__(self, *splits, rest=0.0005, every=8):
-        self.data, self.rest, self.every = splits, rest, every
+    The last record of each waits for as long as `hold` says.
+    """
+
+    def __init__(self, *splits, rest=0.0005, every=8, hold=None):
+        self.data, self.rest, self.every, self.hold = splits, rest, every, hold
 
     def __deepcopy__(self, memo):
         return self
@@ -112,6 +123,8 @@ class Paced(SourceFunction):
         for at, item in enumerate(self.data[int(split)][start:], start=start):
             if self.rest and at % self.every == 0:
                 time.sleep(self.rest)
+            while self.hold is not None and at == len(self.data[int(split)]) - 1 and self.hold():
+                yield IDLE
             yield item
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.restart import FixedDelay
 from sage_nb.stream.sink import JsonlSink
 from sage_nb.stream.testing import ABORT, EOF, TestingSource
-from tests.runtime.jobs import ORDERED, TOPOLOGIES, CrashAt, CrashTwice, Once, Running, finished, lines, multiset
+from tests.runtime.jobs import ORDERED, TOPOLOGIES, CrashAt, CrashTwice, Once, Paced, Running, finished, lines, multiset
 
 POINTS = {  # name -> (what fails, how often the job begins again)
     "open": (lambda: CrashAt(point="open", nth=2), 1),
@@ -36,7 +37,8 @@ def outcome(environment, tmp_path, topology, parallelism, probe=None, bad=never)
     checkpoint = Checkpointing(str(tmp_path / "ckpt"), every=0.005)
     env = environment("crash", parallelism=parallelism, checkpoint=checkpoint, restart=FixedDelay(9, 0.0))
     env.probe = probe or env.probe
-    stream, expected = TOPOLOGIES[topology](env, Once(bad))
+    hold = getattr(probe, "hold", None)
+    stream, expected = TOPOLOGIES[topology](env, Once(bad), partial(Paced, hold=hold))
     stream.sink(JsonlSink(str(tmp_path / "out")))
     job = finished(env)
     return lines(str(tmp_path / "out")), json.loads(json.dumps(expected)), job.restarts

@@ -147,13 +147,15 @@ def test_pausing_a_job_without_a_folder_cancels_it():
 
 
 def test_pausing_a_job_that_waits_to_begin_again_does_not_wait(tmp_path):
-    env = kept(tmp_path, Paced(clicks(100)), restart=FixedDelay(9, 3600.0))
+    source = Halting(clicks(100), at=50)
+    env = kept(tmp_path, source, restart=FixedDelay(9, 3600.0))
     env.probe = CrashAt(point="after manifest", nth=2)
     job = env.submit()
     until(lambda: job.status == "restarting")
     job.pause()
     assert job.status == "paused"
-    finished(kept(tmp_path, Paced(clicks(100))))
+    source.go.set()
+    finished(kept(tmp_path, source))
     assert len(lines(tmp_path / "out")) == 100
 
 

@@ -28,7 +28,8 @@ def environment(tmp_path, name="job", **settings):
 def crashed(env, sink, probe=None, **options):
     """A job of 200 records that fails once: where the probe says, or at a record."""
     env.probe = probe or env.probe
-    stream = env.from_source(Paced(clicks(200))).map(Once(lambda r: probe is None and r["n"] == 60), on_error="fail")
+    source = Paced(clicks(200), hold=getattr(probe, "hold", None))
+    stream = env.from_source(source).map(Once(lambda r: probe is None and r["n"] == 60), on_error="fail")
     stream.map(lambda r: {"n": r["n"]}).sink(sink, **options)
     job = finished(env)
     assert job.restarts == 1

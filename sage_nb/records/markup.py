@@ -21,7 +21,8 @@ STYLE = (
     ".sage-table th,.sage-table td{text-align:left!important;vertical-align:top;padding:.35em .7em;"
     "border-bottom:1px solid var(--jp-border-color2,#ddd);overflow-wrap:break-word;max-width:44em}"
     ".sage-table th{font-weight:600;color:var(--jp-ui-font-color2,#666)}"
-    ".sage-table td.sage-number{text-align:right!important;font-variant-numeric:tabular-nums;white-space:nowrap}"
+    ".sage-table .sage-number{text-align:right!important;font-variant-numeric:tabular-nums}"
+    ".sage-table td.sage-number{white-space:nowrap}"
     ".sage-table td:first-child{white-space:nowrap}.sage-table td:last-child{overflow-wrap:normal;white-space:nowrap}"
     ".sage-table td div{overflow-wrap:anywhere}.sage-table td:last-child div{overflow-wrap:normal}"
     ".sage-title{font-weight:600}.sage-quiet{color:var(--jp-ui-font-color2,#666);font-size:.9em}"
@@ -106,10 +107,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str | float | Html]], c
     >>> "<td>&lt;i&gt;</td>" in table(["text"], [["<i>"]])
     True
     """
-    head = "".join(f"<th>{escape(name).text}</th>" for name in header)
+    rows = list(rows)
+    numeric = [_numeric([row[at] for row in rows]) for at in range(len(header))]
+    head = "".join(
+        f"<th{right * ' class=sage-number'}>{escape(name).text}</th>"
+        for name, right in zip(header, numeric, strict=True)
+    )
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     above = f"<div class='sage-quiet'>{escape(caption).text}</div>" if caption else ""
     return f"{STYLE}{above}<table class='sage-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _numeric(column: Sequence[str | float | Html]) -> bool:
+    """Whether its heading stands to the right: there are numbers, and nothing else."""
+    return {isinstance(cell, (int, float)) for cell in column if cell != ""} == {True}
 
 
 def _cell(value: str | float | Html) -> str:

@@ -55,9 +55,9 @@ class Monitor:
         """
         if self._coordinator.status == "finished":
             return self._compared([self.metrics()] * 3)
-        looks, found = [self.metrics(), self.metrics()], list[str]()
+        found: list[str] = []
         for _ in range(LOOKS):
-            looks = [*looks[-2:], self.metrics()]
+            looks = [self.metrics() for _ in range(3)]
             if looks[-1].status == "finished":
                 return self._compared(looks[-1:] * 3)
             if looks[-1].status not in ("running", "restarting"):

@@ -63,7 +63,7 @@ class Profile(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         header, rows = self._table()
-        shown = [[cell if isinstance(cell, str) else f"{cell:,.3f}" for cell in row] for row in rows]
+        shown = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
         return f"{self._caption()}\n{text_table(header, shown)}"
 
     def _repr_html_(self) -> str:
@@ -107,10 +107,10 @@ def _parts(chain: ChainTime) -> Iterator[Bar]:
 
 def _rows(chain: ChainTime) -> Iterator[list[str | float]]:
     """The task's own figures stand in the row of its first operator."""
-    waits: list[str | float] = [chain.runtime_s, chain.backpressured_s, chain.idle_s]
+    waits: list[str | float] = [round(each, 3) for each in (chain.runtime_s, chain.backpressured_s, chain.idle_s)]
     for at, each in enumerate(chain.operators):
-        per_record = 1e6 * (each.self_s + each.model_s) / max(1, each.records)
-        figures: list[str | float] = [f"{each.records:,}", each.self_s, each.model_s, per_record]
+        per_record = round(1e6 * (each.self_s + each.model_s) / max(1, each.records), 1)
+        figures: list[str | float] = [each.records, round(each.self_s, 3), round(each.model_s, 3), per_record]
         yield [f"{'' if at == 0 else '└ '}{each.uid}", *figures, *(waits if at == 0 else ["", "", ""])]
 
 

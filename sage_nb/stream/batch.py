@@ -92,7 +92,7 @@ class Batch:
 
     def copies(self, count: int) -> list[Batch]:
         """The batch for so many readers: itself for the last; what the others get can be changed without its notice."""
-        if count == 1 or FROZEN.issuperset(map(type, self.values)):
+        if count < 2 or FROZEN.issuperset(map(type, self.values)):
             return [self] * count
         return [*(self.holding([apart(value) for value in self.values]) for _ in range(count - 1)), self]
 

@@ -147,6 +147,17 @@ class Halting(SourceFunction):
             yield item
 
 
+class Endless(SourceFunction):
+    """Numbers without end, a short rest after every few."""
+
+    def read(self, split, start):
+        while True:
+            if start % 16 == 0:
+                time.sleep(0.001)
+            yield start
+            start += 1
+
+
 class Running(KeyedProcessFunction):
     """Numbers the records of each key."""
 

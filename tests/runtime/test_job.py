@@ -1,0 +1,228 @@
+"""The job's handle: waiting, awaiting, stopping, the stop button; it never holds up what does not wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+import pytest
+
+from sage_nb.errors import SageError
+from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.runtime.operators.guard import OperatorError
+from sage_nb.runtime.probe import Probe
+from sage_nb.stream.sink import CollectSink, JsonlSink
+from tests.runtime.jobs import Boom, Endless, Paced, clicks, until
+
+
+def endless(folder=None, rows=None):
+    env = LocalEnvironment("numbers", checkpoint=None if folder is None else str(folder))
+    env.from_source(Endless()).sink(CollectSink([] if rows is None else rows))
+    return env
+
+
+def failing(folder=None):
+    env = LocalEnvironment("bad")
+
+    def bad(value):
+        raise Boom(value)
+
+    env.from_collection([1]).map(bad, on_error="fail").sink(CollectSink([]))
+    return env.submit()
+
+
+def press_stop(job, due=lambda: True):
+    """A real SIGINT, as the stop button sends it, once this thread waits for the job; gives when it was sent."""
+    pressed, waiting = [], threading.main_thread().ident
+
+    def waits():
+        names = [frame.name for frame in traceback.extract_stack(sys._current_frames()[waiting])]
+        return names[-3:-1] == ["wait", "wait"] and due()  # the job's, and the one in it
+
+    def press():
+        until(waits)
+        pressed.append(time.monotonic())
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    return pressed
+
+
+def test_await_gives_the_status_and_leaves_the_loop_to_others():
+    env = LocalEnvironment()
+    env.from_source(Paced(clicks(200))).sink(CollectSink(rows := []))
+
+    async def both():
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.001)
+
+        ticking = asyncio.create_task(tick())
+        status = await env.submit()
+        ticking.cancel()
+        return status, ticks
+
+    status, ticks = asyncio.run(both())
+    assert status == "finished"
+    assert len(rows) == 200
+    assert ticks > 5
+
+
+def test_several_jobs_can_be_awaited_at_once():
+    envs = [LocalEnvironment(f"job {at}") for at in range(3)]
+    for env in envs:
+        env.from_source(Paced(clicks(50))).sink(CollectSink([]))
+
+    async def all_of_them():
+        return await asyncio.gather(*(env.submit() for env in envs))
+
+    assert asyncio.run(all_of_them()) == ["finished"] * 3
+
+
+def test_a_failure_is_raised_by_wait_and_by_await():
+    job = failing()
+    with pytest.raises(OperatorError, match="operator 'map' failed on 1: Boom: 1"):
+        job.wait(20)
+
+    async def awaited():
+        await job
+
+    with pytest.raises(OperatorError, match="operator 'map' failed on 1: Boom: 1"):
+        asyncio.run(awaited())
+    assert "'bad' failed: operator 'map' failed on 1" in repr(job)
+
+
+def test_who_waits_no_longer_leaves_the_job_running():
+    job = endless().submit()
+    with pytest.raises(TimeoutError, match=r"'numbers' is not done after 0\.1 s; it runs on"):
+        job.wait(0.1)
+    assert job.status == "running"
+    job.cancel()
+    assert job.wait() == "cancelled"
+
+
+def test_a_cancelled_await_pauses_the_job(tmp_path):
+    job = endless(tmp_path).submit()
+
+    async def impatient():
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.ensure_future(job), 0.2)
+
+    asyncio.run(impatient())
+    assert job.wait(20) == "paused"
+
+
+def test_the_stop_button_pauses_and_the_job_goes_on_from_there(tmp_path, caplog):
+    env = LocalEnvironment("numbers", checkpoint=str(tmp_path / "ckpt"))
+    env.from_source(Paced(clicks(3000), rest=0.001)).map(lambda r: r["n"]).sink(JsonlSink(str(tmp_path / "out")))
+    job = env.submit()
+    press_stop(job, lambda: job.metrics().sinks[0].passed > 100)
+    assert job.wait() == "paused"
+    assert "'numbers' is paused at checkpoint" in caplog.text
+    assert "submit it again to go on from there" in repr(job)
+    assert env.submit().wait(60) == "finished"
+    lines = [line for path in (tmp_path / "out").glob("*.jsonl") for line in path.read_text().splitlines()]
+    assert sorted(map(int, lines)) == list(range(3000))
+
+
+def test_a_generator_that_never_ends_is_paused_within_two_seconds(tmp_path):
+    job = endless(tmp_path).submit()
+    pressed = press_stop(job, lambda: job.metrics().sinks[0].passed > 0)
+    assert job.wait() == "paused"
+    assert time.monotonic() - pressed[0] < 2 + 8  # 2 s, and what a machine at its limit takes
+
+
+def test_a_generator_that_never_comes_back_is_paused_too(tmp_path):
+    held = threading.Event()
+
+    def stuck():
+        yield 1
+        held.wait(60)
+
+    env = LocalEnvironment("stuck", checkpoint=str(tmp_path))
+    env.from_collection(stuck).sink(CollectSink([]))
+    job = env.submit()
+    pressed = press_stop(job)
+    assert job.wait() == "paused"
+    assert time.monotonic() - pressed[0] < 2 + 8
+    assert "is paused where it was when it was submitted" in repr(job)
+    assert any("no new one could be had" in each for each in job.warnings)
+    held.set()
+
+
+def test_without_a_folder_the_stop_button_cancels_and_says_what_would_help(caplog):
+    job = endless().submit()
+    press_stop(job)
+    assert job.wait() == "cancelled"
+    assert "is cancelled; a job with checkpoint=… in its environment can be paused" in caplog.text
+
+
+def test_a_job_that_no_one_waits_for_holds_up_nothing():
+    code = """
+import sys, time
+from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.stream.sink import CollectSink
+env = LocalEnvironment()
+env.from_collection(lambda: iter(int, 1)).map(lambda n: time.sleep(0.01)).sink(CollectSink([]))
+begun = time.monotonic()
+job = env.submit()
+job.serve_metrics()
+assert time.monotonic() - begun < 10
+print(job.status)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("running", 0), done.stderr
+
+
+def test_a_pause_that_was_asked_for_keeps_what_came_so_far(tmp_path):
+    rows: list = []
+    job = endless(tmp_path, rows).submit()
+    until(lambda: job.metrics().sinks[0].passed > 100)
+    job.pause()
+    assert job.status == "paused"
+    assert rows == list(range(len(rows)))
+    assert len(rows) > 100
+
+
+def test_cancelling_at_the_last_checkpoint_is_no_failure():
+    class Slow(Probe):
+        def __init__(self):
+            super().__init__()
+            self.here, self.go = threading.Event(), threading.Event()
+
+        def at(self, point, where):
+            if point == "before ack":
+                self.here.set()
+                self.go.wait(20)
+
+    env = LocalEnvironment()
+    env.probe = probe = Slow()
+    env.from_collection([1]).sink(CollectSink([]))
+    job = env.submit()
+    assert probe.here.wait(20)
+    threading.Timer(0.1, probe.go.set).start()
+    job.cancel()
+    assert job.wait() == "cancelled"
+
+
+def test_a_savepoint_that_takes_too_long_is_said(tmp_path):
+    held = threading.Event()
+    env = LocalEnvironment()
+    env.from_collection(range(5)).map(lambda n: held.wait(30)).sink(CollectSink([]))
+    job = env.submit()
+    with pytest.raises(SageError, match=r"no savepoint was taken in 0\.1 s"):
+        job.savepoint(str(tmp_path), timeout=0.1)
+    held.set()
+    assert job.wait(20) == "finished"
+    with pytest.raises(SageError, match="no savepoint was taken: the job is finished"):
+        job.savepoint(str(tmp_path / "late"))

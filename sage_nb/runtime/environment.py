@@ -138,8 +138,8 @@ class Environment(ABC):
         return False
 
     def graph(self) -> Graph:
-        """What would run."""
-        return self._graph([])
+        """The operators so far: `print` it, or let a notebook draw it."""
+        return Graph.of(self.name, self.ends.nodes, self.max_parallelism)
 
     def submit(
         self,

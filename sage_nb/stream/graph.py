@@ -9,6 +9,7 @@ from itertools import chain, count
 from typing import Any
 
 from sage_nb.errors import BadValueError
+from sage_nb.records.drawing import Arrow, Box, drawing
 from sage_nb.stream.check import Field
 from sage_nb.stream.policy import Options
 from sage_nb.stream.sink import SinkFunction
@@ -209,6 +210,11 @@ class Input:
     def __repr__(self) -> str:
         return f"Input({self.node.name!r}, {self.output!r})"
 
+    @property
+    def word(self) -> str:
+        """Which output, and how partitioned, as a drawing says it."""
+        return " ".join(each for each in ("" if self.output == MAIN else self.output, self.partition.word) if each)
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -227,7 +233,7 @@ class Node:
         return self.options.name or self.options.uid or self.spec.kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Graph:
     """All operators of a job, each after those it reads, under unique ids."""
 
@@ -246,6 +252,38 @@ class Graph:
             raise BadValueError(f"the environment {name!r} has no sink, so nothing would run; end a stream in .sink(…)")
         return cls(name, tuple(zip(_uids(ordered), ordered, strict=True)), max_parallelism)
 
+    def __str__(self) -> str:
+        """A line for each operator: its id, its kind, what it reads.
+
+        >>> print(Graph("words", (("count", Node(MapSpec(len))),)))
+        words
+          count: map
+        """
+        lines = [self.name]
+        for uid, node in self.nodes:
+            read = ", ".join(self._read(uid))
+            lines.append(f"  {uid}: {_kind(node)}{' ← ' if read else ''}{read}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The picture a notebook shows."""
+        boxes = [Box(uid, uid, _kind(node)) for uid, node in self.nodes]
+        return drawing(boxes, [arrow for uid, _ in self.nodes for arrow in self._arrows(uid)], self.name)
+
+    def _arrows(self, uid: str) -> list[Arrow]:
+        """What an operator reads, its own loop's tail last."""
+        uids, node = self.uids, dict(self.nodes)[uid]
+        arrows = [Arrow(uids[each.node], uid, each.word) for each in node.inputs]
+        tails = [(name, each.spec) for name, each in self.nodes if isinstance(each.spec, TailSpec)]
+        loop = node.spec.loop if isinstance(node.spec, HeadSpec) else None
+        return arrows + [Arrow(name, uid, "again", back=True) for name, tail in tails if tail.loop is loop]
+
+    def _read(self, uid: str) -> list[str]:
+        arrows = self._arrows(uid)
+        return [f"{each.tail} ({each.label})" if each.label else each.tail for each in arrows]
+
     @property
     def uids(self) -> dict[Node, str]:
         """The id of each operator."""
@@ -259,6 +297,11 @@ class Graph:
         """
         uids = self.uids
         return {uid: [node.spec.kind, [f"{uids[i.node]}.{i.output}" for i in node.inputs]] for uid, node in self.nodes}
+
+
+def _kind(node: Node) -> str:
+    many = node.options.parallelism
+    return f"{node.spec.kind} x{many}" if many and many > 1 else node.spec.kind
 
 
 def _ordered(sinks: Iterable[Node]) -> Iterator[Node]:

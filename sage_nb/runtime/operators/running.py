@@ -206,16 +206,16 @@ class Operator:
 
     def receive(self, batch: Batch, port: int = 0) -> None:
         """Handle a batch."""
-        count = len(batch.values)
-        self.in_hand += count
-        self.counters.received += count
-        self.counters.batches += 1
-        self.place.clock.enter(self.place.uid)
+        count, before, place, counters = len(batch.values), self.in_hand, self.place, self.counters
+        self.in_hand = before + count
+        counters.received += count
+        counters.batches += 1
+        place.clock.enter(place.uid)
         try:
             self.process(batch, port)
         finally:
-            self.place.clock.leave()
-            self.in_hand -= count
+            place.clock.leave()
+            self.in_hand = before
 
     def process(self, batch: Batch, port: int) -> None:
         """What this kind of operator does with a batch."""
@@ -284,17 +284,19 @@ class Operator:
 
     def emit(self, batch: Batch, output: str = MAIN) -> None:
         """Send records on."""
-        count = len(batch.values)
-        self.emitting += count
+        count, before = len(batch.values), self.emitting
+        self.emitting = before + count
+        if output == MAIN:
+            self.counters.emitted += count
+        receivers = self.outputs.get(output, ())
         try:
-            if output == MAIN:
-                self.counters.emitted += count
-            receivers = self.outputs.get(output, ())
-            copies = batch.copies(len(receivers)) if len(receivers) > 1 else [batch] * len(receivers)
-            for receiver, copy in zip(receivers, copies, strict=True):
-                receiver.receive(copy)
+            if len(receivers) == 1:
+                receivers[0].receive(batch)
+            elif receivers:
+                for receiver, copy in zip(receivers, batch.copies(len(receivers)), strict=True):
+                    receiver.receive(copy)
         finally:
-            self.emitting -= count
+            self.emitting = before
 
     def delivered(self) -> dict[str, int]:
         """Records handed to each reader, by the reader's key."""

@@ -200,7 +200,7 @@ class Task:
         begun, read = self._busy, source.counters.received
         self._napping = not source.read(self._pace.most)
         self._pace.note(source.counters.received - read, self._busy - begun)
-        self._pass_time(source.time)
+        self._pass_time(source.time, source.latest)
         if source.exhausted:
             self._end()
 
@@ -279,12 +279,15 @@ class Task:
             else:
                 self._end()
         elif self._head is None and self._timing is None:
-            awake = self._regular - self._idle - self._ended
-            self._pass_time(min((self._times[at] for at in awake), default=None))
+            left = self._regular - self._ended
+            awake = min((self._times[at] for at in left - self._idle), default=None)
+            self._pass_time(awake, max(self._times[at] for at in left))
 
-    def _pass_time(self, time: float | None) -> None:
+    def _pass_time(self, time: float | None, latest: float = -FOREVER) -> None:
+        """Time has come so far; None: all is idle, so there is no one to wait for, and it goes on to the `latest`."""
         if time is None:
             if not (self._over or self._dozing):
+                self._pass_time(latest)
                 self._dozing = True
                 self._tell(Idle())
             return

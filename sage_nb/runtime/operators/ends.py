@@ -88,6 +88,11 @@ class Reading(Operator):
         awake = [split for split in left if idle_after is None or now - split.last < idle_after]
         return min((split.watermark for split in awake), default=None)
 
+    @property
+    def latest(self) -> float:
+        """How far event time has come in the split that is furthest."""
+        return max((split.watermark for split in self._splits if not split.ended), default=-FOREVER)
+
     def read(self, most: int) -> bool:
         """Read and emit up to `most` records of the next split; False where there was nothing just now."""
         left = [split for split in self._splits if not split.over]

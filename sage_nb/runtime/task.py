@@ -12,10 +12,11 @@ from sage_nb.runtime.edge import Edge
 from sage_nb.runtime.fused import Fused, finish, reach, woken
 from sage_nb.runtime.gate import CONTROL, FencedError, Gate
 from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Link, Part, Quit, Trigger
-from sage_nb.runtime.operators.ends import NAP, Reading, Timing
+from sage_nb.runtime.operators.ends import NAP, Reading
 from sage_nb.runtime.operators.guard import departed
 from sage_nb.runtime.operators.loop import AGAIN, Entering, Leaving
 from sage_nb.runtime.operators.running import Clock, Operator
+from sage_nb.runtime.operators.times import Timing
 from sage_nb.runtime.pace import Pace
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.timesheet import Mark
@@ -130,8 +131,7 @@ class Task:
         self._awaited = 0  # the checkpoint whose barriers come home
         self._held_since: float | None = None  # since when edges hold something back
         self._over = False
-        self._napping = False
-        self._dozing = False  # idle, and readers know
+        self._napping = self._dozing = False  # dozing: idle, and readers know
 
     def _step(self) -> bool:
         """One item, or one batch of a source; False when all is closed."""
@@ -185,15 +185,15 @@ class Task:
         """When to go on without an item (monotonic seconds)."""
         if self._napping and not self._over:
             return time.monotonic() + NAP
-        deadlines = [each.deadline for each in self.operators]
-        wall = min((at for at in deadlines if at is not None), default=None)
+        wall = min((at for each in self.operators if (at := each.deadline) is not None), default=None)
         return None if wall is None else time.monotonic() + max(0.0, wall - time.time())
 
     def _wake(self) -> None:
         """Do what was put off until now."""
-        deadlines = [each.deadline for each in self.operators]
-        if any(deadlines):
+        if any(each.deadline for each in self.operators):
             self._fused.each(woken)
+            if self._timing is not None and self._timing.idle:
+                self._pass_time(None)
 
     def _read(self, source: Reading) -> None:
         """Read on."""

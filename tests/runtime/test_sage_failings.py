@@ -17,11 +17,11 @@ from sage_nb.runtime.operators.guard import OperatorError
 from sage_nb.stream.function import FilterFunction, FlatMapFunction, KeyedProcessFunction, MapFunction, ProcessFunction
 from sage_nb.stream.policy import Retry
 from sage_nb.stream.sink import CollectSink, SinkFunction
-from sage_nb.stream.source import SourceFunction
+from sage_nb.stream.source import IDLE, SourceFunction
 from sage_nb.stream.state import ListState, MapState, ReducingState, ValueState
 from sage_nb.stream.time import monotonous
 from sage_nb.stream.window import Count, count_window, session, tumbling
-from tests.runtime.jobs import Paced, clicks, finished, multiset, ran
+from tests.runtime.jobs import Paced, clicks, finished, multiset, ran, until
 
 FALSY = [None, 0, "", False, 0.0, b"", (), None, 0]
 
@@ -451,14 +451,19 @@ def test_the_first_result_comes_before_the_source_has_been_read():
 def test_a_collected_row_shows_while_the_job_runs():
     env, rows, go_on = LocalEnvironment("shows"), [], threading.Event()
 
-    def endless():
+    def waiting():
         yield from range(3)
-        go_on.wait(30)
+        while not go_on.is_set():
+            yield IDLE
         yield 3
 
-    env.from_collection(endless).sink(CollectSink(rows))
+    env.from_collection(waiting).sink(CollectSink(rows))
     job = env.submit()
-    go_on.set()
+    try:
+        until(lambda: rows == [0, 1, 2])
+        assert job.status == "running"
+    finally:
+        go_on.set()
     job.wait(10)
     assert rows == [0, 1, 2, 3]
 

@@ -111,21 +111,21 @@ def compared(build, made, parallelism, same, **run):
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(60)
+@tries(200)
 @given(pipelines.in_time())
 def test_records_in_time_give_what_the_interpreter_gives(parallelism, made):
     compared(in_time, made, parallelism, multiset)
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(60)
+@tries(200)
 @given(pipelines.one_path())
 def test_late_records_and_order_are_as_the_interpreter_has_them(parallelism, made):
     compared(one_path, made, parallelism, by_key)
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(12)
+@tries(40)
 @given(pipelines.in_time(most=25), st.integers(0, 20))
 def test_a_crash_does_not_show_in_the_records(parallelism, made, nth):
     crash = countdown(nth)
@@ -135,7 +135,7 @@ def test_a_crash_does_not_show_in_the_records(parallelism, made, nth):
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(12)
+@tries(40)
 @given(pipelines.one_path(), st.integers(0, 20))
 def test_a_crash_does_not_show_in_late_records_and_order(parallelism, made, nth):
     crash = countdown(nth)

@@ -125,7 +125,7 @@ def test_late_records_and_order_are_as_the_interpreter_has_them(parallelism, mad
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(40)
+@tries(20)
 @given(pipelines.in_time(most=25), st.integers(0, 20))
 def test_a_crash_does_not_show_in_the_records(parallelism, made, nth):
     crash = countdown(nth)
@@ -135,7 +135,7 @@ def test_a_crash_does_not_show_in_the_records(parallelism, made, nth):
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(40)
+@tries(20)
 @given(pipelines.one_path(), st.integers(0, 20))
 def test_a_crash_does_not_show_in_late_records_and_order(parallelism, made, nth):
     crash = countdown(nth)

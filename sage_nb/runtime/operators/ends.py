@@ -262,8 +262,8 @@ class Sinking(Holding):
         except (FencedError, MisuseError):
             raise
         except Exception as error:
-            if isinstance(error, OSError) and isinstance(self._sink, TwoPhaseSink):
-                raise OperatorError(f"sink {self.place.name!r} cannot write: {error}") from error  # a full disk, say
+            if self._sink.holds_back and not isinstance(error, (ValueError, TypeError)):  # a full disk, say
+                raise OperatorError(f"sink {self.place.name!r} cannot write: {error}") from error
             self._singly(self._alone, batch)
 
     def _singly(self, write: Callable[[Any], Any], batch: Batch) -> None:

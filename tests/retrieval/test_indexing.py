@@ -81,7 +81,7 @@ def test_an_add_that_is_killed_embeds_nothing_again_that_was_committed(tmp_path)
         before = after
     assert growth, "some run must have committed something for this to mean anything"
     process = adding(folder, tmp_path / "log")
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=120)
     assert said.split() == [str(DOCUMENTS - len(before)), str(len(before))]
     assert not before & set(embedded(tmp_path / "log"))
     assert committed(folder) == {f"d{n}" for n in range(DOCUMENTS)}
@@ -104,7 +104,7 @@ def test_a_stream_that_fails_leaves_each_document_once_in_its_collection(tmp_pat
     fails_once = Once(lambda record: record["n"] == at)
     env.from_source(Paced(numbered(100))).map(fails_once, on_error="fail").map(document).sink(collection.sink())
     job = env.submit()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert job.restarts == 1
     assert sorted(each.id for each in collection.documents()) == sorted(f"d{n}" for n in range(100))
 

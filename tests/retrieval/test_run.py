@@ -31,7 +31,7 @@ class Echoing(MapFunction):
         if self.stage.bad in words:
             raise RuntimeError(f"no {self.stage.bad}")
         if "wait" in words:
-            GATES["wait"].wait(10)
+            GATES["wait"].wait(60)
         return ranked(value, "echo", [(Hit(Document(word, word), 0, 0.0), float(len(word))) for word in words])
 
 
@@ -150,7 +150,7 @@ def test_a_pipeline_stands_in_a_stream():
     asked = env.from_collection(["one", "bad", "three"]).map(lambda text: Result(sage.Query(text, text)))
     asked.apply(Echo() % 1, parallelism=2).filter(lambda result: not result.error).sink(CollectSink(rows))
     job = env.submit()
-    assert job.wait(10) == "finished"
+    assert job.wait(60) == "finished"
     assert sorted(hit.document.id for result in rows for hit in result) == ["one", "three"]
     assert job.unbalanced() == []
 

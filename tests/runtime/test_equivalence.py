@@ -102,7 +102,7 @@ def compared(build, made, parallelism, same, **run):
     expected = reference.sinks()
     env = environment(parallelism, run.pop("folder", None))
     rows = build(env, made, **run)
-    job = finished(env, 60)
+    job = finished(env)
     for uid, wanted in expected.items():
         assert same(rows[uid]) == same(wanted), uid
     letters = [(letter.operator, letter.record) for letter in job.dead_letters]

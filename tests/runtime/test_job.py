@@ -92,7 +92,7 @@ def test_several_jobs_can_be_awaited_at_once():
 def test_a_failure_is_raised_by_wait_and_by_await():
     job = failing()
     with pytest.raises(OperatorError, match="operator 'map' failed on 1: Boom: 1"):
-        job.wait(20)
+        job.wait(60)
 
     async def awaited():
         await job
@@ -119,7 +119,7 @@ def test_a_cancelled_await_pauses_the_job(tmp_path):
             await asyncio.wait_for(asyncio.ensure_future(job), 0.2)
 
     asyncio.run(impatient())
-    assert job.wait(20) == "paused"
+    assert job.wait(60) == "paused"
 
 
 def test_the_stop_button_pauses_and_the_job_goes_on_from_there(tmp_path, caplog):
@@ -139,7 +139,7 @@ def test_a_generator_that_never_ends_is_paused_within_two_seconds(tmp_path):
     job = endless(tmp_path).submit()
     pressed = press_stop(job, lambda: job.metrics().sinks[0].passed > 0)
     assert job.wait() == "paused"
-    assert time.monotonic() - pressed[0] < 2 + 8  # 2 s, and what a machine at its limit takes
+    assert time.monotonic() - pressed[0] < 2 + 28  # 2 s, and what a machine at its limit takes
 
 
 def test_a_generator_that_never_comes_back_is_paused_too(tmp_path):
@@ -147,14 +147,14 @@ def test_a_generator_that_never_comes_back_is_paused_too(tmp_path):
 
     def stuck():
         yield 1
-        held.wait(60)
+        held.wait(120)
 
     env = LocalEnvironment("stuck", checkpoint=str(tmp_path))
     env.from_collection(stuck).sink(CollectSink([]))
     job = env.submit()
     pressed = press_stop(job)
     assert job.wait() == "paused"
-    assert time.monotonic() - pressed[0] < 2 + 8
+    assert time.monotonic() - pressed[0] < 2 + 28
     assert "is paused where it was when it was submitted" in repr(job)
     assert any("no new one could be had" in each for each in job.warnings)
     held.set()
@@ -177,10 +177,10 @@ env.from_collection(lambda: iter(int, 1)).map(lambda n: time.sleep(0.01)).sink(C
 begun = time.monotonic()
 job = env.submit()
 job.serve_metrics()
-assert time.monotonic() - begun < 10
+assert time.monotonic() - begun < 30
 print(job.status)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout.strip(), done.returncode) == ("running", 0), done.stderr
 
 
@@ -203,13 +203,13 @@ def test_cancelling_at_the_last_checkpoint_is_no_failure():
         def at(self, point, where):
             if point == "before ack":
                 self.here.set()
-                self.go.wait(20)
+                self.go.wait(60)
 
     env = LocalEnvironment()
     env.probe = probe = Slow()
     env.from_collection([1]).sink(CollectSink([]))
     job = env.submit()
-    assert probe.here.wait(20)
+    assert probe.here.wait(60)
     threading.Timer(0.1, probe.go.set).start()
     job.cancel()
     assert job.wait() == "cancelled"
@@ -218,11 +218,11 @@ def test_cancelling_at_the_last_checkpoint_is_no_failure():
 def test_a_savepoint_that_takes_too_long_is_said(tmp_path):
     held = threading.Event()
     env = LocalEnvironment()
-    env.from_collection(range(5)).map(lambda n: held.wait(30)).sink(CollectSink([]))
+    env.from_collection(range(5)).map(lambda n: held.wait(60)).sink(CollectSink([]))
     job = env.submit()
     with pytest.raises(SageError, match=r"no savepoint was taken in 0\.1 s"):
         job.savepoint(str(tmp_path), timeout=0.1)
     held.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     with pytest.raises(SageError, match="no savepoint was taken: the job is finished"):
         job.savepoint(str(tmp_path / "late"))

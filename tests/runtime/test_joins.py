@@ -26,7 +26,7 @@ def joined(left, right, parallelism=2, watermark=WHEN, **how):
     one.join(other, on="key", **how).map(lambda pair: tuple(each and each["n"] for each in pair)).sink(
         CollectSink(rows)
     )
-    finished(env, 60)
+    finished(env)
     return sorted(rows, key=repr)
 
 
@@ -82,7 +82,7 @@ def test_a_joins_pairs_fall_into_the_same_window_further_down():
     one = env.from_source(Paced(rows_at(1, 2, 11), rest=0), watermark=WHEN)
     pairs = one.join(one, on="key", window=tumbling(10))
     pairs.window(tumbling(10)).apply(lambda key, span, found: [len(found)]).sink(CollectSink(rows))
-    finished(env, 60)
+    finished(env)
     assert [(row.start, row.value) for row in rows] == [(0, 4), (10, 1)]
 
 

@@ -33,7 +33,7 @@ def test_a_loop_ends_whatever_its_body(body, parallelism):
     env, rows = LocalEnvironment("loop", parallelism=parallelism), []
     made, expected = BODIES[body]
     env.from_collection(range(10)).iterate(made, until=lambda n: n >= 100).sink(CollectSink(rows))
-    finished(env, 60)
+    finished(env)
     assert Counter(rows) == Counter(expected)
 
 
@@ -44,7 +44,7 @@ def test_no_record_goes_round_more_often_than_it_may(parallelism):
         lambda s: s.key_by(lambda n: n % 3).map(lambda n: n + 10), until=lambda n: False, max_rounds=4
     )
     stream.sink(CollectSink(rows))
-    finished(env, 60)
+    finished(env)
     assert sorted(rows) == [*range(40, 50)]
 
 
@@ -59,7 +59,7 @@ def test_rounds_are_counted_on_the_side_too():
     env, rows = LocalEnvironment("aside"), []
     body = lambda s: s.key_by(lambda n: n).process(Aside).side("aside")  # noqa: E731
     env.from_collection(range(3)).iterate(body, until=lambda n: False, max_rounds=3).sink(CollectSink(rows))
-    finished(env, 60)
+    finished(env)
     assert sorted(rows) == [30, 31, 32]
 
 
@@ -82,14 +82,14 @@ def test_what_a_body_gives_at_its_end_leaves_the_loop(parallelism):
     env, rows = LocalEnvironment("alarm", parallelism=parallelism), []
     stream = env.from_source(Paced([*range(10)], rest=0), watermark=monotonous(lambda n: n))
     stream.iterate(lambda s: s.key_by(lambda n: n).process(Alarm), until=lambda n: False).sink(CollectSink(rows))
-    finished(env, 60)
+    finished(env)
     assert sorted(rows) == [*range(10)]
 
 
 def test_a_loop_without_records_ends():
     env, rows = LocalEnvironment("none", parallelism=2), []
     env.from_collection([]).iterate(lambda s: s, until=lambda n: True).sink(CollectSink(rows))
-    finished(env, 60)
+    finished(env)
     assert rows == []
 
 
@@ -100,5 +100,5 @@ def test_a_barrier_of_another_head_may_come_home_first(parallelism):
         env.from_collection([1, 2]).map(lambda n: n).iterate(
             lambda s: s.filter(lambda n: False), until=lambda n: True
         ).sink(CollectSink(rows))
-        finished(env, 60)
+        finished(env)
     assert rows == []

@@ -46,7 +46,7 @@ def test_files_that_are_not_there_are_said(tmp_path):
     env = sage.LocalEnvironment("files")
     env.from_files(tmp_path / "*.none", name="pages").for_each(abs)
     with pytest.raises(sage.BadValueError, match=r"operator 'pages': no file matches .*\*\.none'; look at the folder"):
-        env.submit().wait(20)
+        env.submit().wait(60)
 
 
 def test_a_source_that_grows_slow_does_not_keep_its_records():
@@ -69,7 +69,7 @@ def test_a_source_that_grows_slow_does_not_keep_its_records():
         assert job.status == "running"
     finally:
         go_on.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
 
 
 def test_an_idle_source_lets_checkpoints_be_taken(tmp_path):
@@ -87,7 +87,7 @@ def test_an_idle_source_lets_checkpoints_be_taken(tmp_path):
         until(lambda: len(job.metrics().checkpoints) >= 2)
     finally:
         go_on.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
 
 
 def test_a_source_that_fails_is_read_on_from_where_it_was(tmp_path):

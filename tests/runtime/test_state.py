@@ -130,14 +130,15 @@ def test_state_is_cleared_for_its_key_alone():
 
 
 def test_state_too_old_is_forgotten_and_not_kept():
-    held, (value, items, mapping, total) = store(ttl=0.02)
+    held, (value, items, mapping, total) = store(ttl=60)
     held.select("a")
     value.update(7)
     items.add(7)
     mapping.put("x", 7)
     total.add(7)
     assert (value.value(), items.get(), mapping.get("x"), total.get()) == (7, [7], 7, 7)
-    time.sleep(0.03)
+    for piece in held.current().values():
+        piece[0] -= 70  # written so many seconds earlier
     assert held.snapshot() == {}
     assert (value.value(), items.get(), mapping.get("x"), total.get()) == (0, [], None, None)
 
@@ -148,8 +149,9 @@ def test_writing_makes_state_young_again():
     value.update(1)
     table = held.current()
     table["value"][0] -= 50
+    before = time.time()
     value.update(2)
-    assert time.time() - table["value"][0] < 10
+    assert table["value"][0] >= before
 
 
 def test_a_default_of_one_key_is_not_anothers():
@@ -268,7 +270,7 @@ def test_a_savepoint_is_as_it_was_however_often_a_run_begins_from_it(tmp_path, f
     until(lambda: job.metrics().total("kept", "received") == 30)
     job.savepoint(str(tmp_path))
     go_on.set()
-    job.wait(20)
+    job.wait(60)
 
     rows: list = []
     crashes = [Once(lambda row, at=at: len(row[2]) == 15 + at) for at in range(failures)]

@@ -70,7 +70,7 @@ def test_what_is_folded_behind_the_barrier_is_not_in_the_checkpoint(tmp_path):
     stream = env.from_source(records).map(lambda r: {**r, "all": [r["n"]]}).key_by("key")
     windowed = stream.window(count_window(1000)).reduce(lambda a, b: {**a, "all": concat(a["all"], b["all"])})
     windowed.flat_map(lambda w: w.value["all"]).sink(CollectSink(rows))
-    job = finished(env, 60)
+    job = finished(env)
     assert sorted(rows) == list(range(100))
     assert job.restarts == 1
 
@@ -111,7 +111,7 @@ def windows_of(records, windows, function=None, watermark=None, lateness=0.0, **
     )
     made.map(lambda w: (w.start, w.end, w.value)).sink(CollectSink(rows))
     made.late.map(lambda r: r["n"]).sink(CollectSink(late))
-    return rows, late, finished(env, 60)
+    return rows, late, finished(env)
 
 
 @pytest.mark.parametrize("windows", [TimeWindows(0.3, 0.3), TimeWindows(0.1, 0.1), TimeWindows(0.7, 0.7)])
@@ -138,7 +138,7 @@ def test_a_windows_result_falls_into_the_same_window_further_down():
     sums = env.from_source(Paced(clicks(40, step=0.5), rest=0), watermark=monotonous()).key_by("key")
     counts = sums.window(tumbling(10)).aggregate(Count())
     counts.window(tumbling(10)).apply(lambda key, span, found: [(span, len(found))]).sink(CollectSink(rows))
-    finished(env, 60)
+    finished(env)
     assert [row.value for row in rows] == [((0, 10), 5), ((10, 20), 5)]
 
 
@@ -188,7 +188,7 @@ def test_short_count_windows_have_a_time_too():
     stream = env.from_source(Paced(at(1, 2, 3), rest=0), watermark=monotonous(every=3)).key_by("key")
     counts = stream.window(count_window(2)).aggregate(Count())
     counts.window(tumbling(10)).aggregate(Count()).sink(CollectSink(rows))
-    finished(env, 60)
+    finished(env)
     assert [row.value for row in rows] == [2]
 
 
@@ -211,7 +211,7 @@ def test_a_stream_without_keys_has_windows_over_all_of_it():
     env, rows = LocalEnvironment("whole", parallelism=3), []
     stream = env.from_source(Paced(clicks(30), rest=0), watermark=monotonous()).map(lambda r: r)
     stream.window(tumbling(10)).aggregate(Count()).sink(CollectSink(rows))
-    finished(env, 60)
+    finished(env)
     assert sorted((row.start, row.value) for row in rows) == [(0, 10), (10, 10), (20, 10)]
 
 
@@ -233,7 +233,7 @@ def test_times_given_on_the_way_are_followed_by_watermarks_as_asked():
     made = stream.window(tumbling(10)).aggregate(Count())
     made.sink(CollectSink(rows))
     made.late.sink(CollectSink(late))
-    finished(env, 60)
+    finished(env)
     assert [record["n"] for record in late] == [2]
 
 
@@ -266,5 +266,5 @@ def test_a_quiet_split_does_not_hold_windows_back(how):
     )
     counts = stream.key_by("key").window(tumbling(10)).aggregate(Count())
     counts.map(lambda w: given.set() or w).sink(CollectSink(rows))
-    finished(env, 60)  # the source ends only once a window was given
+    finished(env)  # the source ends only once a window was given
     assert sum(row.value for row in rows) == 31

@@ -213,11 +213,10 @@ class Environment(ABC):
         if self.checkpointing is not None:
             sink = JsonlSink(Folder(self.checkpointing.folder).child("dead-letters").url)
         inputs = tuple(Input(node, DEAD) for node in left)
-        legible = Node(
-            MapSpec(_legible), inputs, Options(name="dead-letters", uid="dead-letters", parallelism=1, on_error="fail")
-        )
-        options = replace(legible.options, name="dead-letters-sink", uid="dead-letters-sink")
-        last = Node(SinkSpec(sink), (Input(legible),), options)
+        options = Options(name="dead-letters", uid="dead-letters", parallelism=1, on_error="fail")
+        legible = Node(MapSpec(_legible), inputs, options, ours=True)
+        options = replace(options, name="dead-letters-sink", uid="dead-letters-sink")
+        last = Node(SinkSpec(sink), (Input(legible),), options, ours=True)
         return Graph.of(self.name, [*self.ends.nodes, last], self.max_parallelism)
 
     def _dead_letters(self, dead: list[DeadLetter]) -> Callable[[], Iterator[DeadLetter]]:

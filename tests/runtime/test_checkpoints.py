@@ -253,3 +253,24 @@ def test_a_barrier_of_a_checkpoint_that_was_given_up_loses_nothing_in_a_loop(tmp
     assert job.wait(60) == "finished"
     assert "was given up: it could not be written: no room" in job.warnings[0]
     assert sorted(row["n"] for row in lines(tmp_path / "out")) == list(range(30))
+
+
+def test_what_reads_dead_letters_may_change_between_runs(tmp_path):
+    """The place they are kept in is no operator of the user's: it comes and goes, and what it holds stays."""
+
+    def run(first, second, *, read=False):
+        env = environment(tmp_path)
+        one = env.from_collection([{"n": n} for n in range(10)]).map(
+            lambda r: 1 / (r["n"] - 1) and r, name="one", on_error=first
+        )
+        one.map(lambda r: 1 / (r["n"] - 2) and r, name="two", on_error=second).sink(JsonlSink(f"{tmp_path}/out"))
+        if read:
+            one.side("dead").sink(JsonlSink(f"{tmp_path}/letters"), uid="letters")
+        return env
+
+    for first, second in (("dead_letter", "dead_letter"), ("fail", "dead_letter"), ("fail", "fail"), (max, max)):
+        assert len(finished(run(first, second)).dead_letters) == 2
+    reading = run("dead_letter", "dead_letter", read=True)
+    with pytest.raises(CheckpointError, match="of another graph: 'letters' differ; .* allow_non_restored=True"):
+        reading.submit()
+    assert len(finished(reading, allow_non_restored=True).dead_letters) == 2

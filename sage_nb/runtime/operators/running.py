@@ -20,6 +20,7 @@ from sage_nb.stream.graph import DEAD, LATE, MAIN, Spec
 from sage_nb.stream.policy import DeadLetter, Options
 
 UNPLACED = "unplaced"  # records that failed outside their operator, as on an edge
+RECEIVED = "received"
 
 
 class Counters(msgspec.Struct):

@@ -212,6 +212,10 @@ class FolderStore:
         """The highest number ever begun here, 0 for none."""
         return max([self._committed(), *self._numbers()])
 
+    def holds(self) -> bool:
+        """Whether a checkpoint was ever committed here, be it damaged now; one only begun is none."""
+        return self._committed() > 0 or any(self._at(number).exists(MANIFEST) for number in self._numbers())
+
     def claim(self) -> None:
         """Keep the folder for one job at a time, until `release`.
 

@@ -22,6 +22,7 @@ from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import Restart
 from sage_nb.runtime.taking import Taken, Taking
+from sage_nb.runtime.warned import Warnings
 from sage_nb.stream.batch import Barrier
 
 LOG = logging.getLogger("sage_nb.runtime")
@@ -53,7 +54,7 @@ class Coordinator:
         self.restarts = 0
         self.committed_count = 0
         self.taken: deque[Taken] = deque(maxlen=REMEMBERED)
-        self.warnings: list[str] = list(settings.restored.warnings) if settings.restored else []
+        self.warnings = Warnings(settings.restored.warnings if settings.restored else ())
         self.attempt = 0
         self.on_tick: list[Callable[[], None]] = []
         self.on_end: list[Callable[[], None]] = []
@@ -213,7 +214,8 @@ class Coordinator:
         latest = self.store.latest(self.plan.graph, lenient=True) if self.store else None
         if latest is None:
             return self.settings.restored
-        self.warnings += [each for each in latest.warnings if each not in self.warnings]
+        for each in latest.warnings:
+            self.warnings.once(each)
         return latest
 
     def _fence(self) -> None:

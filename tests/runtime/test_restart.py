@@ -327,3 +327,18 @@ def test_a_failed_job_leaves_no_thread():
     with pytest.raises(OperatorError, match="Boom"):
         env.submit().wait(60)
     until(lambda: not ours())
+
+
+def test_a_savepoint_that_was_given_up_may_be_asked_for_again_at_the_same_place(tmp_path):
+    source = Halting(clicks(100), at=50)
+    env = kept(tmp_path, source, every=60.0)
+    env.probe = CrashAt(point="before manifest")
+    job = env.submit()
+    received(job, 50)
+    with pytest.raises(SageError, match=r"the savepoint was given up: the coordinator failed; ask again"):
+        job.savepoint(str(tmp_path / "saved"))
+    until(lambda: job.status == "running")
+    assert job.savepoint(str(tmp_path / "saved")) == str(tmp_path / "saved")
+    assert len([path for path in (tmp_path / "saved").iterdir() if path.is_dir()]) == 1  # no leftovers of the first
+    source.go.set()
+    assert job.wait(20) == "finished"

@@ -21,6 +21,7 @@ from sage_nb.runtime.operators.guard import hopeless
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import Restart
+from sage_nb.runtime.savepoints import Savepoint, Savepoints, given_up
 from sage_nb.runtime.taking import Taken, Taking
 from sage_nb.runtime.warned import Warnings
 from sage_nb.stream.batch import Barrier
@@ -71,7 +72,7 @@ class Coordinator:
         self._pausing = 0.0  # since when (monotonic seconds)
         self._ending: Status | None = None  # how it will end: its last checkpoint is committed
         self._next = time.monotonic() + (settings.every or 0.0)
-        self._wanted: deque[tuple[Store, Future[int]]] = deque()  # savepoints asked for
+        self._savepoints = Savepoints(plan, self.warnings)
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="sage-checkpoint")
 
     def start(self, tasks: Sequence[Subtask]) -> None:
@@ -125,11 +126,10 @@ class Coordinator:
 
     def savepoint(self, store: Store) -> Future[int]:
         """Take a checkpoint into a store of its own; gives its number."""
-        promise: Future[int] = Future()
-        self._wanted.append((store, promise))
+        promise = self._savepoints.ask(store)
         self._events.put(self._nothing)
         if self.done.is_set():
-            self._refuse_savepoints()
+            self._savepoints.refuse(self.status)
         return promise
 
     def _post(self, attempt: int, event: Callable[[], None]) -> None:
@@ -170,9 +170,9 @@ class Coordinator:
             self._finish("paused")
 
     def _take_next(self, now: float) -> None:
-        if self._wanted:
-            store, promise = self._wanted.popleft()
-            self._take(store, promise=promise, notify=False)
+        if self._savepoints.wanted:
+            savepoint = self._savepoints.wanted.popleft()
+            self._take(self.store or savepoint[0], savepoint=savepoint)
         elif len(self._ended) == len(self._tasks):
             self._take(self.store, final=True)
         elif self._pausing or (self.settings.every and now >= self._next):
@@ -220,6 +220,7 @@ class Coordinator:
 
     def _fence(self) -> None:
         self.attempt += 1
+        self._savepoints.give()  # what they count on is committed when the next attempt begins
         self._ended.clear()
         self._closed.clear()
         self._ending = None
@@ -248,11 +249,9 @@ class Coordinator:
             LOG.warning("the restart strategy %r failed; giving up", self.settings.restart, exc_info=True)
             return None
 
-    def _take(
-        self, store: Store | None, *, final: bool = False, notify: bool = True, promise: Future[int] | None = None
-    ) -> None:
+    def _take(self, store: Store | None, *, final: bool = False, savepoint: Savepoint | None = None) -> None:
         begun = time.monotonic()
-        self._taking = Taking(next(self._numbers), store, begun, set(self._tasks), final, notify, promise)
+        self._taking = Taking(next(self._numbers), store, begun, set(self._tasks), final, savepoint)
         for task in self._tasks:
             task.tell(self.attempt, Announce())
             task.tell(self.attempt, Trigger(Barrier(self._taking.number, store.url if store else None)))
@@ -298,14 +297,11 @@ class Coordinator:
         self._taking = None
         self.committed_count += 1
         self.taken.append(taking.taken())
-        if taking.promise is not None:
-            taking.promise.set_result(taking.number)
-            self._next = 0.0  # what sinks prepared for a savepoint is the job's own with its next checkpoint
+        self._savepoints.copy(taking)
         self.probe.at("after manifest", "coordinator")
-        if taking.notify:
-            self._ending = "finished" if taking.final else "paused" if self._pausing else None
-            self._committing = set(self._tasks)
-            self._command(Committed(taking.number))
+        self._ending = "finished" if taking.final else "paused" if self._pausing else None
+        self._committing = set(self._tasks)
+        self._command(Committed(taking.number))
         if taking.final:
             self._command(Close())
 
@@ -318,8 +314,8 @@ class Coordinator:
         taking, self._taking = self._taking, None
         if taking is not None:
             self.warnings.append(f"checkpoint {taking.number} was given up: {reason}")
-            if taking.promise is not None:
-                taking.promise.set_exception(SageError(f"the savepoint was given up: {reason}; ask again"))
+            if taking.savepoint is not None:
+                taking.savepoint[1].set_exception(given_up(reason))
         return taking
 
     def _give_up(self, number: int, reason: str) -> None:
@@ -343,6 +339,8 @@ class Coordinator:
 
     def _note_committed(self, task: Subtask) -> None:
         self._committing.discard(task)
+        if not self._committing:
+            self._savepoints.give()
         if self._ending == "paused" and not self._committing:
             self._finish("paused")
 
@@ -370,12 +368,6 @@ class Coordinator:
         if self.store is not None:
             self.store.release()
         self.done_at = time.monotonic()
+        self._savepoints.give()
         self.done.set()
-        self._refuse_savepoints()
-
-    def _refuse_savepoints(self) -> None:
-        while self._wanted:
-            _, promise = self._wanted.popleft()
-            promise.set_exception(
-                SageError(f"no savepoint was taken: the job is {self.status}; take one while it runs")
-            )
+        self._savepoints.refuse(self.status)

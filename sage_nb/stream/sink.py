@@ -177,10 +177,13 @@ class _FileSink(TwoPhaseSink[In]):
         self._pending = ""
 
     def commit(self, handle: Any, /) -> None:
-        """Rename; a file that is there already was renamed before the failure."""
+        """Rename; a file that is there already was renamed before the failure, or undone since by another run."""
         pending, name = handle
+        undone = f".{name}.undone"
         if self.folder.exists(pending):
             self.folder.rename(pending, name)
+        elif self.folder.exists(undone):
+            self.folder.rename(undone, name)
         elif not self.folder.exists(name):
             raise BadValueError(
                 f"{name!r}, which a checkpoint counts on, is gone from {self.folder.url!r}; restore the file or "

@@ -342,3 +342,47 @@ def test_a_savepoint_that_was_given_up_may_be_asked_for_again_at_the_same_place(
     assert len([path for path in (tmp_path / "saved").iterdir() if path.is_dir()]) == 1  # no leftovers of the first
     source.go.set()
     assert job.wait(20) == "finished"
+
+
+@pytest.mark.parametrize("between", ["nothing", "again", "fresh"])
+def test_a_savepoint_outlives_its_job_and_those_after_it(tmp_path, between):
+    source = Halting(clicks(100), at=50)
+    job = kept(tmp_path, source, every=60.0).submit()
+    received(job, 50)
+    path = job.savepoint(str(tmp_path / "saved"))
+    job.cancel()
+    source.go.set()
+    if between != "nothing":
+        finished(kept(tmp_path, source, every=60.0), fresh=between == "fresh")
+    finished(kept(tmp_path, source), savepoint=path, fresh=True)
+    assert sorted(row["n"] for row in lines(tmp_path / "out")) == list(range(100))
+
+
+def test_a_savepoint_of_a_job_without_a_folder_is_a_beginning_too(tmp_path):
+    def env(rows, **settings):
+        made = LocalEnvironment("job", **settings)
+        made.from_source(source).key_by("key").process(Running()).sink(JsonlSink(rows), uid="sink")
+        return made
+
+    for restart in (None, FixedDelay(3, 0.0)):
+        source = Halting(clicks(100), at=50)
+        out = str(tmp_path / f"out-{restart}")
+        job = env(out, restart=restart).submit()
+        received(job, 50)
+        path = job.savepoint(str(tmp_path / f"saved-{restart}"))
+        job.cancel()
+        source.go.set()
+        finished(env(out), savepoint=path)
+        assert sorted(row["n"] for row in lines(out)) == list(range(100))
+
+
+def test_a_savepoint_that_cannot_be_written_does_the_job_no_harm(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    source = Halting(clicks(100), at=50)
+    job = kept(tmp_path, source).submit()
+    received(job, 50)
+    with pytest.raises(SageError, match=r"the savepoint was given up: it could not be written: .*; ask again"):
+        job.savepoint(str(tmp_path / "file"))
+    source.go.set()
+    assert job.wait(20) == "finished"
+    assert len(lines(tmp_path / "out")) == 100

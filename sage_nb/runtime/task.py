@@ -110,7 +110,7 @@ class Task:
         self.probe.at("restore", self.uid)
         self._fused.restore(begin)
         self._time = min(operator.watermark for operator in self.operators)
-        if -FOREVER < self._time < FOREVER:
+        if self._time > -FOREVER:
             self._tell(Watermark(self._time))
         if self._head is not None:
             self._head.resume()
@@ -120,10 +120,8 @@ class Task:
         self.in_hand = 0  # records of the batch taken last, to be handled
         self._times = [-FOREVER] * self.gate.channels
         self._time = -FOREVER
-        self._idle: set[int] = set()
-        self._ended: set[int] = set()
-        self._arrived: set[int] = set()
-        self._home: set[int] = set()
+        self._idle, self._ended = set[int](), set[int]()
+        self._arrived, self._home = set[int](), set[int]()
         self._laps: dict[int, Lap] = {}
         self._aligning: tuple[int, float] | None = None
         self._base: dict[str, dict[str, Any]] = {}
@@ -292,7 +290,7 @@ class Task:
                 self._tell(Idle())
             return
         self._dozing = False
-        if self._time < time < FOREVER:
+        if time > self._time:
             self._time = time
             self._fused.each(lambda each: reach(each, time))
             self._tell(Watermark(time))
@@ -311,6 +309,8 @@ class Task:
         """All input has come: give what is left, and say so."""
         if self._over:
             return
+        if self._timing is not None:
+            self._pass_time(self._timing.reached)
         self._over = True
         self._fused.each(finish)
         self.probe.at("end", self.uid)

@@ -79,11 +79,14 @@ class Reading(Operator):
 
     @property
     def time(self) -> float | None:
-        """How far event time has come; None when all that is left is idle."""
+        """How far event time has come; None when all that is left is idle.
+
+        A split that is to be read on in the next run holds it back; of those read to their end the furthest counts.
+        """
         idle_after = self.spec.watermark.idle_after if self.spec.watermark else None
-        left = [split for split in self._splits if not split.over]
+        left = [split for split in self._splits if not split.ended]
         if not left:
-            return FOREVER
+            return max((split.reached for split in self._splits), default=-FOREVER)
         now = time.monotonic()
         awake = [split for split in left if idle_after is None or now - split.last < idle_after]
         return min((split.watermark for split in awake), default=None)

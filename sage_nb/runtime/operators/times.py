@@ -21,7 +21,7 @@ class Timing(Operator):
 
     def __init__(self, spec: Spec, place: Place) -> None:
         super().__init__(spec, place)
-        self.time = self._reached = -FOREVER  # how far event time has said to have come, and has come
+        self.time = self.reached = -FOREVER  # how far event time has said to have come, and has come
         self._records = 0
         self._last = time.time()
         self.idle = False
@@ -32,11 +32,11 @@ class Timing(Operator):
 
     def process(self, batch: Batch, port: int) -> None:
         """Each record with its time."""
-        out, self._reached = timed(self.guard, self.spec.watermark, batch, self._reached)
+        out, self.reached = timed(self.guard, self.spec.watermark, batch, self.reached)
         self._last, self.idle = time.time(), False
         self._records += len(batch)
         if self._records % (self.spec.watermark.every or 1) == 0:
-            self.time = self._reached
+            self.time = self.reached
         self.counters.passed += len(out)
         if out.values:
             self.emit(out)
@@ -57,7 +57,7 @@ class Timing(Operator):
 
     def own(self) -> Any:
         """How far event time has come, and how many records have."""
-        return [self.time, self._reached, self._records]
+        return [self.time, self.reached, self._records]
 
     def cut(self, batch: Batch) -> Iterator[Batch]:
         """The batch in parts, each no further than to the next watermark."""
@@ -72,7 +72,7 @@ class Timing(Operator):
         super().restore(saved)
         same = saved.parallelism == self.place.parallelism
         mine = [saved.own[self.place.subtask]] if same else list(saved.own.values())
-        self.time, self._reached, self._records = (
+        self.time, self.reached, self._records = (
             (min(column) for column in zip(*mine, strict=True)) if mine else (-FOREVER, -FOREVER, 0)
         )
 

@@ -112,7 +112,7 @@ class Coordinator:
 
     def failed(self, attempt: int, task: Subtask, error: Exception) -> None:
         """A task failed."""
-        self._post(attempt, lambda: self._fail(error, f"{task!r}"))
+        self._post(attempt, lambda: self._note_failure(task, error))
 
     # What people say, from any thread.
 
@@ -166,7 +166,11 @@ class Coordinator:
         elif self.status == "running" and self._ending is None:
             self._take_next(now)
         if self._pausing and now - self._pausing > GRACE and self._ending != "finished":
-            self.warnings.append(f"paused at the last checkpoint: no new one could be had within {GRACE:g} s")
+            self.warnings.append(
+                f"paused before all sinks had committed, which took longer than {GRACE:g} s; the rest shows later"
+                if self._ending == "paused"
+                else f"paused at the last checkpoint: no new one could be had within {GRACE:g} s"
+            )
             self._finish("paused")
 
     def _take_next(self, now: float) -> None:
@@ -336,6 +340,14 @@ class Coordinator:
         self._closed.add(task)
         if len(self._closed) == len(self._tasks):
             self._finish("finished")
+
+    def _note_failure(self, task: Subtask, error: Exception) -> None:
+        """Once the last checkpoint is committed and shown, what fails is the closing: the records are home."""
+        if self._ending == "finished" and task not in self._committing:
+            self.warnings.append(f"the job is finished, but {error}")
+            self._note_closed(task)
+        else:
+            self._fail(error, f"{task!r}")
 
     def _note_committed(self, task: Subtask) -> None:
         self._committing.discard(task)

@@ -196,7 +196,9 @@ class Job:
             return f"{name!r} is paused at checkpoint {last[-1].number}; submit it again to go on from there"
         if self.status == "paused":
             return f"{name!r} is paused where it was when it was submitted: no checkpoint was committed since"
-        if self.status == "cancelled":
+        if self.status == "cancelled" and isinstance(self._coordinator.store, FolderStore):
+            return f"{name!r} is cancelled; submit it again to go on from its last checkpoint"
+        if self.status == "cancelled" and self.plan.graph.replayable:
             return f"{name!r} is cancelled; a job with checkpoint=… in its environment can be paused and goes on"
         return f"{name!r} is {self.status}"
 

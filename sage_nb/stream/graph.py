@@ -290,6 +290,11 @@ class Graph:
         """The id of each operator."""
         return {node: uid for uid, node in self.nodes}
 
+    @property
+    def replayable(self) -> bool:
+        """Whether all its sources can be read again, so that a job can go on from where it was."""
+        return all(node.spec.source.replayable for _, node in self.nodes if isinstance(node.spec, SourceSpec))
+
     def shape(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to fit: ids, kinds and edges (not parallelism, not code).
 

@@ -84,14 +84,6 @@ class Unopened(MapFunction):
         raise OSError("no such file")
 
 
-class Unclosed(MapFunction):
-    def map(self, value):
-        return value
-
-    def close(self):
-        raise OSError("gone")
-
-
 FAILING = {
     "filter gives None": (
         lambda s: s.filter(lambda v: None, name="keep"),
@@ -175,10 +167,6 @@ FAILING = {
     "not opened": (
         lambda s: s.map(Unopened(), name="poor"),
         r"operator 'poor' failed when it was opened: OSError: no such file",
-    ),
-    "not closed": (
-        lambda s: s.map(Unclosed(), name="poor"),
-        r"operator 'poor' failed when it was closed: OSError: gone",
     ),
     "window without times": (
         lambda s: s.key_by(str).window(tumbling(5)).aggregate(Count()),

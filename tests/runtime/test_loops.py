@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from sage_nb.runtime.environment import LocalEnvironment
-from sage_nb.stream.function import KeyedProcessFunction
+from sage_nb.stream.function import KeyedProcessFunction, MapFunction
 from sage_nb.stream.sink import CollectSink
 from sage_nb.stream.state import ValueState
 from sage_nb.stream.time import monotonous
@@ -102,3 +102,35 @@ def test_a_barrier_of_another_head_may_come_home_first(parallelism):
         ).sink(CollectSink(rows))
         finished(env)
     assert rows == []
+
+
+@pytest.mark.parametrize("first", ["key_by", "partition_custom", "broadcast"])
+def test_a_partition_before_a_loop_holds_on_the_way_in(first):
+    env, seen = LocalEnvironment("dealt", parallelism=2), []
+    source = env.from_collection(range(8))
+    if first == "key_by":
+        dealt = source.key_by(lambda n: n % 4)
+    elif first == "partition_custom":
+        dealt = source.partition_custom(lambda n, subtasks: n % subtasks)
+    else:
+        dealt = source.broadcast()
+    dealt.iterate(lambda s: s.map(Placed), until=lambda p: True).sink(CollectSink(seen))
+    finished(env, 60)
+    where = {n: {at for at, m in seen if m % 4 == n} for n in range(4)}
+    if first == "broadcast":
+        assert sorted(seen) == [(at, n) for at in range(2) for n in range(8)]
+    else:
+        assert sorted(n for _, n in seen) == [*range(8)]
+        assert all(len(subtasks) == 1 for subtasks in where.values())
+    if first == "partition_custom":
+        assert where == {0: {0}, 1: {1}, 2: {0}, 3: {1}}
+
+
+class Placed(MapFunction):
+    """A record with the subtask that saw it."""
+
+    def open(self, context):
+        self.at = context.subtask
+
+    def map(self, value):
+        return self.at, value

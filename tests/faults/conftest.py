@@ -1,7 +1,7 @@
-"""The same environments as tests of running jobs have."""
+"""The same environments as tests of running jobs have, and the same accounts."""
 
 from __future__ import annotations
 
-from tests.runtime.conftest import environment
+from tests.runtime.conftest import begun, environment
 
-__all__ = ["environment"]
+__all__ = ["begun", "environment"]

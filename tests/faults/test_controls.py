@@ -5,22 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from itertools import product
+
+import pytest
 
 from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.restart import FixedDelay
 from sage_nb.stream.sink import CollectSink, JsonlSink
 from tests.runtime.jobs import CrashAt, Halting, Once, Running, clicks, lines, multiset, until
+from tests.runtime.test_crashes import check, number
 
 
-def environment(tmp_path, every=60.0):
+def control(tmp_path, every=60.0):
     checkpoint = Checkpointing(str(tmp_path / "ckpt"), every=every)
     return LocalEnvironment("control", checkpoint=checkpoint, restart=FixedDelay(9, 0.0))
 
 
 def shown_twice(tmp_path, *, two_phase):
     """A failure after 60 records that no checkpoint holds: how often each number is in the files."""
-    env = environment(tmp_path)
+    env = control(tmp_path)
     env.probe.two_phase = two_phase
     source = Halting(clicks(100), at=60)
     out = str(tmp_path / "out")
@@ -55,7 +59,7 @@ class Zombie:
 
 def overtaken(tmp_path, *, fencing):
     """A task of the first attempt sends on while the second one runs: the records, numbered by key."""
-    env = environment(tmp_path)
+    env = control(tmp_path)
     env.probe.fencing = fencing
     zombie, rows = Zombie(), []
     other = Halting([{"key": "bad", "n": -1}], at=0)
@@ -71,12 +75,13 @@ def overtaken(tmp_path, *, fencing):
     return rows
 
 
-def test_without_fencing_a_task_of_an_earlier_attempt_doubles_records(tmp_path):
+def test_without_fencing_a_task_of_an_earlier_attempt_doubles_records(tmp_path, begun):
     right = [{**r, "number": r["n"] + 1} for r in clicks(30, keys=1)] + [{"key": "bad", "n": -1, "number": 1}]
     assert multiset(overtaken(tmp_path / "on", fencing=True)) == multiset(right)
     wrong = overtaken(tmp_path / "off", fencing=False)
     assert len(wrong) > len(right)
     assert max(row["number"] for row in wrong) > 30
+    begun.clear()  # what is doubled shows in the accounts, too
 
 
 class Passing(CrashAt):
@@ -123,7 +128,7 @@ class Slow(Halting):
 
 def mixed(tmp_path, *, alignment):
     """Two streams of which one is slow to bring its barrier, and a failure after that checkpoint."""
-    env = environment(tmp_path, every=0.3)
+    env = control(tmp_path, every=0.3)
     env.probe = probe = Passing(alignment=alignment)
     rows: list = []
     seen: list = []
@@ -142,7 +147,47 @@ def mixed(tmp_path, *, alignment):
     return [row["number"] for row in rows if row["key"] == "k0"]
 
 
-def test_without_alignment_records_behind_the_barrier_are_counted_twice(tmp_path):
+def test_without_alignment_records_behind_the_barrier_are_counted_twice(tmp_path, begun):
     assert mixed(tmp_path / "on", alignment=True) == list(range(1, 401))
     wrong = mixed(tmp_path / "off", alignment=False)
     assert max(wrong) > 400
+    begun.clear()  # what is doubled shows in the accounts, too
+
+
+# The crash matrix, a slice of it for each switch.
+
+
+def dawdling(record):
+    """No record is bad; every other one takes long, so that one of two subtasks is late with its barrier."""
+    time.sleep(0.005 if number(record) % 2 == 0 else 0)
+    return False
+
+
+SLICES = {  # switch -> points, topologies
+    "alignment": (["after manifest"], ["window", "sessions", "keyed", "window_join"]),
+    "fencing": (["before ack", "before manifest"], ["window", "sessions"]),
+    "two_phase": (["before manifest", "after manifest"], ["linear", "keyed"]),
+}
+
+
+def holds(environment, tmp_path, point, topology, **switches):
+    """Whether a case of the matrix passes."""
+    bad = dawdling if "alignment" in switches else (lambda _: False)
+    try:
+        check(environment, tmp_path, point, topology, 2, bad=bad, **switches)
+    except (AssertionError, TimeoutError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("switch", SLICES)
+def test_the_crash_matrix_fails_with_a_safeguard_off_and_passes_with_it_on(environment, tmp_path, switch, begun):
+    cases = list(product(*SLICES[switch]))
+    for point, topology in cases:
+        assert holds(environment, tmp_path / f"on-{point}-{topology}", point, topology, **{switch: True})
+    off = (
+        holds(environment, tmp_path / f"off-{point}-{topology}", point, topology, **{switch: False})
+        for point, topology in cases
+    )
+    assert not all(off)
+    begun.clear()

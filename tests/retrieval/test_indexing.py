@@ -18,7 +18,7 @@ from sage_nb.index.folder import IndexFolder
 from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.restart import FixedDelay
-from tests.runtime.jobs import Once, Paced
+from tests.runtime.jobs import CrashAt, Once, Paced, finished
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS, KILLS = 4000, 8
@@ -107,6 +107,18 @@ def test_a_stream_that_fails_leaves_each_document_once_in_its_collection(tmp_pat
     assert job.wait(60) == "finished"
     assert job.restarts == 1
     assert sorted(each.id for each in collection.documents()) == sorted(f"d{n}" for n in range(100))
+
+
+@pytest.mark.parametrize("point", ["before manifest", "after manifest", "notify"])
+def test_a_collection_holds_each_document_once_wherever_its_job_fails(tmp_path, point):
+    collection = sage.Collection(tmp_path / "ants", encoder=None)
+    checkpoint = Checkpointing(str(tmp_path / "checkpoints"), every=0.005)
+    env = LocalEnvironment("index", parallelism=2, checkpoint=checkpoint, restart=FixedDelay(3, 0.0))
+    env.probe = probe = CrashAt(point=point, nth=2)
+    env.from_source(Paced(numbered(100), hold=probe.hold)).map(document).sink(collection.sink())
+    assert finished(env).restarts == 1
+    assert sorted(each.id for each in collection.documents()) == sorted(f"d{n}" for n in range(100))
+    assert len(sage.Collection(tmp_path / "ants")) == 100
 
 
 def test_a_stream_into_a_collection_embeds_it_and_keeps_what_is_no_document_aside(tmp_path):

@@ -21,7 +21,7 @@ from sage_nb.stream.source import IDLE, SourceFunction
 from sage_nb.stream.state import ValueState
 from sage_nb.stream.storage import Folder
 from sage_nb.stream.time import monotonous
-from sage_nb.stream.window import Count, session, tumbling
+from sage_nb.stream.window import Count, count_window, session, tumbling
 
 
 class Boom(Exception):  # noqa: N818
@@ -302,6 +302,17 @@ def loop(env, crash, read=Paced):
     return stream, [1000 + n for n in range(100)]
 
 
+def loop_window(env, crash, read=Paced):
+    """What leaves a loop, five of a key at a time."""
+    rounds = lambda stream: stream.key_by("key").map(lambda r: {**r, "n": r["n"] + 500})  # noqa: E731
+    data = clicks(100)
+    looped = env.from_source(read(data)).map(crash, on_error="fail").iterate(rounds, until=lambda r: r["n"] >= 1000)
+    fives = looped.key_by("key").window(count_window(5)).apply(lambda key, span, rows: [[r["n"] for r in rows]])
+    return fives.flat_map(lambda w: [(w.key, n, len(w.value)) for n in w.value]), [
+        (f"k{n % 5}", 1000 + n, 5) for n in range(100)
+    ]
+
+
 def timers(env, crash, read=Paced):
     data = clicks(200)
     source = env.from_source(read(data), watermark=monotonous()).map(crash, on_error="fail")
@@ -310,7 +321,8 @@ def timers(env, crash, read=Paced):
 
 
 TOPOLOGIES = {
-    each.__name__: each for each in (linear, keyed, diamond, window, sessions, window_join, interval_join, loop, timers)
+    each.__name__: each
+    for each in (linear, keyed, diamond, window, sessions, window_join, interval_join, loop, loop_window, timers)
 }
 
 ORDERED = {  # topologies whose records of a key have an order -> a record's key, and its place (linear: on one thread)

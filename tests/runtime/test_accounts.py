@@ -14,6 +14,7 @@ from sage_nb.runtime.operators.apply import OneToOne
 from sage_nb.runtime.restart import FixedDelay
 from sage_nb.stream.batch import Batch
 from sage_nb.stream.sink import CollectSink
+from tests.runtime.conftest import unaccounted
 from tests.runtime.jobs import TOPOLOGIES, Endless, Once, Paced, clicks, finished, until
 
 
@@ -153,7 +154,7 @@ BREACHES = [
 
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("breach", BREACHES)
-def test_a_breach_is_found_out(breach, live, monkeypatch):
+def test_a_breach_is_found_out(breach, live, monkeypatch, begun):
     said = breach(monkeypatch)
     env = LocalEnvironment()
     source = env.from_source(Endless()) if live else env.from_collection(range(5000))
@@ -167,3 +168,6 @@ def test_a_breach_is_found_out(breach, live, monkeypatch):
     found = job.unbalanced()
     job.cancel()
     assert any(said in each for each in found), found
+    assert begun == [job]
+    assert live or unaccounted(begun) == found  # as after every test
+    begun.clear()

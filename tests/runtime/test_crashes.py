@@ -32,7 +32,7 @@ def never(_):
     return False
 
 
-def outcome(environment, tmp_path, topology, parallelism, probe=None, bad=never):
+def outcome(environment, tmp_path, topology, parallelism, probe=None, *, bad=never):
     """The files' records, those expected, and how often the job began again."""
     checkpoint = Checkpointing(str(tmp_path / "ckpt"), every=0.005)
     env = environment("crash", parallelism=parallelism, checkpoint=checkpoint, restart=FixedDelay(9, 0.0))
@@ -57,15 +57,23 @@ def disordered(topology, parallelism, records):
     return found
 
 
+def check(environment, tmp_path, point, topology, parallelism, *, bad=never, **switches):
+    """A case of the matrix; `switches` are the probe's, for negative controls."""
+    crash, failures = POINTS[point]
+    probe = crash()
+    for switch, on in switches.items():
+        setattr(probe, switch, on)
+    records, expected, restarts = outcome(environment, tmp_path, topology, parallelism, probe, bad=bad)
+    assert multiset(records) == multiset(expected)
+    assert disordered(topology, parallelism, records) == []
+    assert restarts == failures
+
+
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_crash_loses_doubles_and_disorders_nothing(environment, tmp_path, point, topology, parallelism):
-    probe, failures = POINTS[point]
-    records, expected, restarts = outcome(environment, tmp_path, topology, parallelism, probe())
-    assert multiset(records) == multiset(expected)
-    assert disordered(topology, parallelism, records) == []
-    assert restarts == failures
+    check(environment, tmp_path, point, topology, parallelism)
 
 
 def number(record):

@@ -58,6 +58,7 @@ class Coordinator:
         self.warnings = Warnings(settings.restored.warnings if settings.restored else ())
         self.attempt = 0
         self.on_tick: list[Callable[[], None]] = []
+        self.on_finish: list[Callable[[], None]] = []  # while who waits for the end still waits
         self.on_end: list[Callable[[], None]] = []
         self._tasks: Sequence[Subtask] = ()
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -381,5 +382,7 @@ class Coordinator:
             self.store.release()
         self.done_at = time.monotonic()
         self._savepoints.give()
+        for look in self.on_finish if status == "finished" else ():
+            self._watched(look)
         self.done.set()
         self._savepoints.refuse(self.status)

@@ -179,6 +179,8 @@ class Environment(ABC):
         dead: list[DeadLetter],
         alerts: Sequence[Alert],
     ) -> Job:
+        if restored is not None:
+            restored = replace(restored, warnings=(*restored.warnings, *_behind(plan, restored)))
         every = self.checkpointing.every if self.checkpointing else self.shown_every
         timeout = self.checkpointing.timeout if self.checkpointing else 600.0
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
@@ -260,6 +262,17 @@ def _restored(plan: Plan, store: Store | None, savepoint: str | None, *, lenient
     if found is None:
         raise BadValueError(f"there is no savepoint in {savepoint!r}; look at the path that savepoint() was given")
     return found
+
+
+def _behind(plan: Plan, restored: Restored) -> Iterator[str]:
+    """Lists that lack what was collected up to the checkpoint, by a sink that is no more."""
+    for _, node in plan.graph.nodes:
+        sink = node.spec.sink if isinstance(node.spec, SinkSpec) else None
+        if isinstance(sink, CollectSink) and not sink.begun and not node.ours:
+            yield (
+                f"the list of {node.name!r} holds only what came after checkpoint {restored.checkpoint}; collect all "
+                f"of it in a JsonlSink, or start over with fresh=True"
+            )
 
 
 def _legible(letter: DeadLetter) -> DeadLetter:

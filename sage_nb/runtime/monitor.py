@@ -9,6 +9,7 @@ from sage_nb.runtime.accounts import comparable, unbalanced
 from sage_nb.runtime.alerts import Alert, Watch
 from sage_nb.runtime.coordinator import TICK, Coordinator
 from sage_nb.runtime.metrics import JobMetrics, measured
+from sage_nb.runtime.operators.running import RECEIVED
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.task import Task
 from sage_nb.runtime.timesheet import Mark
@@ -27,7 +28,24 @@ class Monitor:
         self._looked = 0.0
         self._watches = [Watch(alert, coordinator.warnings) for alert in alerts]
         coordinator.on_tick.append(self._look)
+        coordinator.on_finish.append(self._conclude)
         coordinator.on_end.append(self._alert)
+
+    def _conclude(self) -> None:
+        """Say what a person might miss: that nothing was computed, or that nothing came of it."""
+        metrics, restored = self.metrics(), self._coordinator.settings.restored
+        sources = [each for each in metrics.operators if each.kind == "source"]
+        read = sum(each.received for each in sources)
+        if restored is not None and not metrics.restarts and read == sum(each.restored[RECEIVED] for each in sources):
+            self._coordinator.warnings.append(
+                f"nothing was computed: by checkpoint {restored.checkpoint}, from which the job went on, its sources "
+                f"had been read to their end; start over with fresh=True"
+            )
+        elif read and metrics.dead_letters and not any(each.passed for each in metrics.sinks):
+            self._coordinator.warnings.append(
+                f"nothing came to a sink: of {read} records read, {metrics.dead_letters} became dead letters; look at "
+                f"job.dead_letters"
+            )
 
     def metrics(self) -> JobMetrics:
         """All of it now; of a job that has ended, at its end."""

@@ -7,6 +7,8 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, field
 from typing import IO, Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -102,8 +104,21 @@ class TwoPhaseSink(SinkFunction[In]):
         """Back to that checkpoint (0: to the beginning): what came later will come again."""
 
 
+@dataclass
+class _Collected:
+    """What all copies of a CollectSink share."""
+
+    target: list[Any]
+    prepared: dict[str, tuple[int, list[Any]]] = field(default_factory=dict)  # name -> subtask, records
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    begun: bool = False
+
+
 class CollectSink(TwoPhaseSink[In]):
     """Appends to a list of yours, for notebooks and tests; wherever the job runs, the list is here.
+
+    Records stay in this process, so they may be of any class, and what a checkpoint holds are only their names: a sink
+    made anew takes up nothing of an earlier one, and its list holds what came after the checkpoint.
 
     >>> rows: list[int] = []
     >>> sink = CollectSink(rows)
@@ -118,20 +133,22 @@ class CollectSink(TwoPhaseSink[In]):
     def __init__(self, target: list[In]) -> None:
         if not isinstance(target, list):
             raise BadValueError(f"CollectSink appends to a list, got a {type(target).__name__}; pass a list of yours")
-        self._target = target
-        self._committed: set[str] = set()
-        self._lock = threading.Lock()
+        self._shared = _Collected(target)
+        self._subtask = 0
         self._waiting: list[In] = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CollectSink[In]:
-        """Every subtask's copy fills the same list."""
-        copy = CollectSink(self._target)
-        copy._committed, copy._lock = self._committed, self._lock
-        return copy
+        """Every subtask's copy fills the same list; what waits is its own from `open` on."""
+        return copy(self)
 
-    def open(self, context: Context, /) -> None:  # noqa: ARG002
+    @property
+    def begun(self) -> bool:
+        """Whether a job has run with it, whose records its list has."""
+        return self._shared.begun
+
+    def open(self, context: Context, /) -> None:
         """Nothing waits yet."""
-        self._waiting = []
+        self._subtask, self._waiting, self._shared.begun = context.subtask, [], True
 
     def write_batch(self, values: Sequence[In], /) -> None:
         """Kept aside."""
@@ -139,20 +156,26 @@ class CollectSink(TwoPhaseSink[In]):
 
     def prepare(self, checkpoint: int, /) -> Any:  # noqa: ARG002
         """What waits, under a name of its own."""
-        waiting, self._waiting = self._waiting, []
-        return [uuid.uuid4().hex, waiting] if waiting else None
+        if not self._waiting:
+            return None
+        name, waiting, self._waiting = uuid.uuid4().hex, self._waiting, []
+        with self._shared.lock:
+            self._shared.prepared[name] = (self._subtask, waiting)
+        return name
 
     def commit(self, handle: Any, /) -> None:
-        """Into the list, once."""
-        name, values = handle
-        with self._lock:
-            if name not in self._committed:
-                self._committed.add(name)
-                self._target.extend(values)
+        """Into the list, once; what another sink prepared is not here."""
+        with self._shared.lock:
+            _, values = self._shared.prepared.pop(handle, (0, []))
+            self._shared.target.extend(values)
 
     def discard(self, checkpoint: int, /) -> None:  # noqa: ARG002
-        """What waits came after the last checkpoint."""
+        """What waits, or was prepared and not committed, came after the checkpoint."""
         self._waiting = []
+        with self._shared.lock:
+            mine = [name for name, (subtask, _) in self._shared.prepared.items() if subtask == self._subtask]
+            for name in mine:
+                del self._shared.prepared[name]
 
 
 class _FileSink(TwoPhaseSink[In]):

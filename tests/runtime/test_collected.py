@@ -18,7 +18,7 @@ class Own:
         self.n = record["n"]
 
 
-@pytest.mark.parametrize("point", ["before manifest", "after manifest", "notify", "close"])
+@pytest.mark.parametrize("point", ["before manifest", "after manifest", "notify", "end"])
 @pytest.mark.parametrize("parallelism", [1, 3])
 @pytest.mark.parametrize("folder", [True, False])
 def test_records_of_any_class_are_collected_once_whatever_fails(tmp_path, point, parallelism, folder):

@@ -106,22 +106,23 @@ class Quick(Halting):
 
     def read(self, split, start):
         for record in super().read(split, start):
-            time.sleep(0 if self.go.is_set() else 0.002)
+            time.sleep(0 if self.go.is_set() else 0.005)
             yield record
 
 
 class Slow(Halting):
-    """One record; it returns to its task, and so to the barrier, 20 records after the other stream's, or 0.4 s."""
+    """One record; it returns to its task, and so to the barrier, 20 records after the other stream's, or `patience`."""
 
-    def __init__(self, go, gone, seen):
+    def __init__(self, go, gone, seen, patience):
         super().__init__([{"key": "slow", "n": 0}], at=1)
-        self.go, self.gone, self.seen = go, gone, seen
+        self.go, self.gone, self.seen, self.patience = go, gone, seen, patience
 
     def read(self, split, start):
-        assert self.go.is_set() or self.gone.wait(60)
-        enough, end = len(self.seen) + 20, time.monotonic() + 0.4
-        while len(self.seen) < enough and time.monotonic() < end:
-            time.sleep(0.005)
+        if not self.go.is_set():
+            assert self.gone.wait(60)
+            enough, end = len(self.seen) + 20, time.monotonic() + self.patience
+            while len(self.seen) < enough and time.monotonic() < end:
+                time.sleep(0.005)
         self.go.set()
         yield from super().read(split, start)
 
@@ -139,7 +140,7 @@ def mixed(tmp_path, *, alignment):
 
     go = threading.Event()
     quick = env.from_source(Quick(go), uid="quick")
-    both = quick.union(env.from_source(Slow(go, probe.gone, seen), uid="slow"))
+    both = quick.union(env.from_source(Slow(go, probe.gone, seen, 0.4 if alignment else 60), uid="slow"))
     both.map(note).key_by("key").process(Running()).sink(CollectSink(rows))
     job = env.submit()
     assert job.wait(60) == "finished"

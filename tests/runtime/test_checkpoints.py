@@ -192,14 +192,14 @@ def test_a_folder_whose_job_still_runs_is_refused(tmp_path):
 
 
 def test_a_checkpoint_that_takes_too_long_is_given_up_and_a_later_one_counts(tmp_path):
-    checkpoint = Checkpointing(str(tmp_path / "ckpt"), every=0.02, timeout=0.2)
+    checkpoint = Checkpointing(str(tmp_path / "ckpt"), every=0.02, timeout=1.5)
     env = LocalEnvironment("job", checkpoint=checkpoint, restart=FixedDelay(3, 0.0))
     source = Halting(clicks(100), at=60)
     stuck = threading.Event()
     stream = env.from_source(source).key_by("key").map(lambda r: stuck.wait(60) and r)
     stream.sink(JsonlSink(str(tmp_path / "out")), uid="sink")
     job = env.submit()
-    until(lambda: any("took longer than 0.2 s" in each for each in job.warnings))
+    until(lambda: any("took longer than 1.5 s" in each for each in job.warnings))
     stuck.set()
     source.go.set()
     assert job.wait(60) == "finished"

@@ -197,7 +197,7 @@ def test_a_reader_that_waits_is_woken_by_an_item_a_command_and_a_new_attempt():
     gate.tell(1, "begin")
     until(lambda: len(woken) == 2)
     gate.fence(2)
-    reader.join(10)
+    reader.join(60)
     assert woken == [(0, Watermark(1.0)), (CONTROL, "begin"), "fenced"]
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from sage_nb.runtime.edge import Edge
 from sage_nb.runtime.fused import Fused, finish, reach, woken
 from sage_nb.runtime.gate import CONTROL, FencedError, Gate
+from sage_nb.runtime.hearing import Hearing
 from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Link, Part, Quit, Trigger
 from sage_nb.runtime.operators.ends import NAP, Reading
 from sage_nb.runtime.operators.guard import departed
-from sage_nb.runtime.operators.loop import AGAIN, Entering, Leaving
+from sage_nb.runtime.operators.loop import AGAIN, Entering, Laps, Leaving
 from sage_nb.runtime.operators.running import Clock, Operator
 from sage_nb.runtime.operators.times import Timing
 from sage_nb.runtime.pace import Pace
@@ -38,11 +39,9 @@ class Task:
         self.edges: list[Edge] = []
         self.inside, self.attempt = False, 0  # inside: of a loop
         self.begun: Mark | None = None  # where its attempt began to work, once state is restored
-        self._ports, self._link = ports, link
-        self._pace = Pace()
+        self._ports, self._link, self._pace = ports, link, Pace()
         self._mailbox: queue.SimpleQueue[Begin | Quit] = queue.SimpleQueue()
-        self._fused = Fused(operators)
-        self.gone = threading.Event()
+        self._fused, self.gone = Fused(operators), threading.Event()
         first = operators[0]
         self._source = first if isinstance(first, Reading) else None
         self._timing = first if isinstance(first, Timing) else None
@@ -118,18 +117,16 @@ class Task:
 
     def _reset(self) -> None:
         self.in_hand = 0  # records of the batch taken last, to be handled
-        self._times = [-FOREVER] * self.gate.channels
+        self._hearing = Hearing(self._regular)
         self._time = -FOREVER
-        self._idle, self._ended = set[int](), set[int]()
         self._arrived, self._home = set[int](), set[int]()
-        self._laps: dict[int, Lap] = {}
+        self._laps = Laps(len(self.gate.feedback) if self._head is not None else self.gate.channels)
         self._aligning: tuple[int, float] | None = None
         self._base: dict[str, dict[str, Any]] = {}
         self._logged = 0  # the checkpoint for which a loop's head writes down what comes round
         self._awaited = 0  # the checkpoint whose barriers come home
         self._held_since: float | None = None  # since when edges hold something back
-        self._over = False
-        self._napping = self._dozing = False  # dozing: idle, and readers know
+        self._over = self._napping = self._dozing = False  # dozing: idle, and readers know
 
     def _step(self) -> bool:
         """One item, or one batch of a source; False when all is closed."""
@@ -192,6 +189,7 @@ class Task:
             self._fused.each(woken)
             if self._timing is not None and self._timing.idle:
                 self._pass_time(None)
+            self._ask()
 
     def _read(self, source: Reading) -> None:
         """Read on."""
@@ -215,8 +213,8 @@ class Task:
         if self._head is not None and channel in self.gate.feedback and channel not in self._home:
             self._head.note(batch)
         self._dozing = False
-        if self._idle:
-            self._idle.discard(channel)
+        if self._hearing.idle:
+            self._hearing.idle.discard(channel)
         for part in (batch,) if self._timing is None else self._timing.cut(batch):
             self._paced(part, self._ports[channel])
             if self._timing is not None:
@@ -259,27 +257,18 @@ class Task:
         elif isinstance(sign, Lap):
             self._lap(channel, sign)
         elif channel in self._regular:
-            if isinstance(sign, Watermark):
-                self._idle.discard(channel)
-                self._times[channel] = sign.time
-            elif isinstance(sign, Idle):
-                self._idle.add(channel)
-            elif isinstance(sign, End):
-                self._ended.add(channel)
-                self._times[channel] = FOREVER
+            self._hearing.note(channel, sign)
             self._note_time()
 
     def _note_time(self) -> None:
         """The least time of the channels that are not idle; the end, when all have ended."""
-        if self._ended == self._regular:
-            if self._head is not None:
-                self._send_lap(Lap(1))
-            else:
-                self._end()
-        elif self._head is None and self._timing is None:
-            left = self._regular - self._ended
-            awake = min((self._times[at] for at in left - self._idle), default=None)
-            self._pass_time(awake, max(self._times[at] for at in left))
+        if self._head is not None:
+            self._head.heard = self._head.heard if self._hearing.over else self._hearing.heard
+            self._ask()
+        elif self._hearing.over:
+            self._end()
+        elif self._timing is None:
+            self._pass_time(*self._hearing.heard)
 
     def _pass_time(self, time: float | None, latest: float = -FOREVER) -> None:
         """Time has come so far; None: all is idle, so there is no one to wait for, and it goes on to the `latest`."""
@@ -370,29 +359,40 @@ class Task:
             self._awaited = barrier.checkpoint
             self._home.clear()
 
-    def _send_lap(self, lap: Lap) -> None:
+    def _ask(self) -> None:
+        """A head finds out whether what came into the loop by now has left it, if that is to be known."""
+        if self._head is not None and self._head.asks(ended=self._hearing.over):
+            self._send_lap(1)
+
+    def _send_lap(self, number: int, *, last: bool = False) -> None:
         for edge in self.edges:
-            edge.sign(lap)
+            edge.sign(Lap(number, ended=self._hearing.over, last=last))
 
     def _lap(self, channel: int, lap: Lap) -> None:
         if not self.inside or (self._head is not None and self._over):
             return
         if self._tail is not None:
             self._tail.closing = lap.last
-        self._laps[channel] = lap
-        if len(self._laps) < (len(self.gate.feedback) if self._head is not None else self.gate.channels):
-            return
-        fed_back = sum(each.fed_back for each in self._laps.values())
-        self._laps.clear()
-        if self._head is not None:
-            self._send_lap(Lap(lap.number + 1, last=not fed_back))
-            if not fed_back:
-                self._end()
-            return
-        self._fused.each(lambda each: each.flush())
-        count = self._tail.lapped() if self._tail is not None else 0
-        for edge in self._again if self._tail is not None else self.edges:
-            edge.sign(Lap(lap.number, count, lap.last))
+        whole = self._laps.whole(channel, lap)
+        if whole is not None and self._head is not None:
+            self._lap_home(self._head, whole)
+        elif whole is not None:
+            self._fused.each(lambda each: each.flush())
+            passed = whole if self._tail is None else self._tail.lapped(whole)
+            for edge in self.edges if self._tail is None else self._again:
+                edge.sign(passed)
+
+    def _lap_home(self, head: Entering, lap: Lap) -> None:
+        """All heads of the loop see the same lap, and so do the same."""
+        if lap.ended and not lap.fed_back:
+            self._pass_time(*head.heard)
+            self._send_lap(lap.number + 1, last=True)
+            self._end()
+        elif not lap.ended and lap.number > 1 and not lap.old:
+            self._pass_time(*head.arrived(idle=self._hearing.heard[0] is None))
+            self._ask()
+        else:
+            self._send_lap(lap.number + 1)
 
     def _close(self) -> None:
         self.probe.at("close", self.uid)

@@ -240,6 +240,7 @@ class Stream:
         """Records go through `body` again and again, each until `until` holds for it, at most `max_rounds` times.
 
         `key_by(…)` before it deals records out on their way into the loop; for keyed state write it in the body.
+        Behind the loop event time goes on once the records that came in before have left it; so windows stand there.
         """
         until = until_of(until, max_rounds)
         loop = Loop(max_rounds)

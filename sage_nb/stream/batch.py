@@ -171,13 +171,16 @@ class End:
 
 @dataclass(frozen=True)
 class Lap:
-    """Goes round a loop behind all that was in it; `fed_back` counts what was sent round again since the last.
+    """Goes round a loop behind all that was in it; `fed_back` counts what was sent round again since the lap before.
 
-    The `last` one says that the loop is empty: what still comes of its operators' ends leaves it.
+    `old` are those of them that came into the loop before lap 1; `ended`: no more can come in. The `last` one says that
+    the loop is empty: what still comes of its operators' ends leaves it.
     """
 
     number: int
     fed_back: int = 0
+    old: int = 0
+    ended: bool = False
     last: bool = False
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 
 import pytest
 
+from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.environment import LocalEnvironment
+from sage_nb.runtime.restart import FixedDelay
 from sage_nb.stream.function import KeyedProcessFunction, MapFunction
 from sage_nb.stream.sink import CollectSink
+from sage_nb.stream.source import SourceFunction
 from sage_nb.stream.state import ValueState
 from sage_nb.stream.time import monotonous
-from tests.runtime.jobs import Paced, finished
+from sage_nb.stream.window import Count, tumbling
+from tests.runtime.jobs import Once, Paced, finished, until
 
 BODIES = {  # name -> the body, and what 0 … 9 become
     "straight": (lambda s: s.map(lambda n: n + 10), [*range(100, 110)]),
@@ -134,3 +140,93 @@ class Placed(MapFunction):
 
     def map(self, value):
         return self.at, value
+
+
+class Ticking(SourceFunction):
+    """A record for each second of event time, without end, until told to stop."""
+
+    def __init__(self, splits=1):
+        self.count, self.stop = splits, threading.Event()
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def splits(self):
+        return [str(at) for at in range(self.count)]
+
+    def read(self, split, start):
+        while not self.stop.is_set():
+            time.sleep(0.001)
+            yield {"split": split, "time": float(start), "left": start % 7}
+            start += 1
+
+
+def lessened(record):
+    return {**record, "left": record["left"] - 1}
+
+
+@pytest.mark.parametrize("parallelism", [1, 2])
+@pytest.mark.parametrize("body", ["straight", "keyed"])
+def test_windows_behind_a_loop_fire_while_records_still_come(body, parallelism):
+    source, given = Ticking(parallelism), []
+    env = LocalEnvironment("behind", parallelism=parallelism)
+    bodies = {
+        "straight": lambda s: s.map(lessened),
+        "keyed": lambda s: s.key_by(lambda r: r["left"]).map(lessened),
+    }
+    stream = env.from_source(source, watermark=monotonous(), parallelism=parallelism)
+    looped = stream.iterate(bodies[body], until=lambda r: r["left"] <= 0)
+    counted = looped.key_by("split").window(tumbling(10)).aggregate(Count(), name="count")
+    counted.map(lambda w: (w.key, w.start, w.value)).for_each(given.append)
+    job = env.submit()
+    try:
+        until(lambda: {("0", start, 10) for start in range(0, 300, 10)} <= {*given}, 60)
+        assert job.status == "running"
+    finally:
+        source.stop.set()
+    assert job.wait(60) == "finished"
+    assert job.metrics().total("count", "late") == 0
+    assert job.unbalanced() == []
+    assert sum(count for _, _, count in given) == job.metrics().total("source", "received")
+
+
+def test_time_waits_before_a_loop_for_a_record_that_is_still_in_it():
+    source, go, given = Ticking(), threading.Event(), []
+    env = LocalEnvironment("kept")
+    looped = env.from_source(source, watermark=monotonous()).iterate(
+        lambda s: s.map(lambda r: r, name="round"), until=lambda r: r["time"] != 3 or go.is_set()
+    )
+    counted = looped.window(tumbling(10)).aggregate(Count(), name="count")
+    counted.map(lambda w: (w.start, w.value)).for_each(given.append)
+    job = env.submit()
+    try:
+        until(lambda: job.metrics().total("count", "received") > 100, 60)  # all but the one
+        assert given == []
+        go.set()
+        until(lambda: {(start, 10) for start in range(0, 100, 10)} <= {*given}, 60)
+        assert job.status == "running"
+    finally:
+        go.set()
+        source.stop.set()
+    assert job.wait(60) == "finished"
+    assert job.metrics().total("count", "late") == 0
+
+
+@pytest.mark.parametrize("parallelism", [1, 2])
+def test_after_a_failure_windows_behind_a_loop_hold_each_record_once(tmp_path, parallelism):
+    data = [[{"split": split, "time": float(n), "left": n % 5} for n in range(200)] for split in "ab"]
+    crash, rows = Once(lambda r: r["time"] == 150), []
+    env = LocalEnvironment(
+        "again",
+        checkpoint=Checkpointing(str(tmp_path), every=0.01),
+        restart=FixedDelay(3, 0.0),
+        parallelism=parallelism,
+    )
+    looped = env.from_source(Paced(*data), watermark=monotonous()).iterate(
+        lambda s: s.key_by("split").map(crash, on_error="fail").map(lessened), until=lambda r: r["left"] <= 0
+    )
+    counted = looped.key_by("split").window(tumbling(10)).aggregate(Count(), name="count")
+    counted.map(lambda w: (w.key, w.start, w.value)).sink(CollectSink(rows))
+    job = finished(env, 60)
+    assert job.restarts == 1
+    assert Counter(rows) == Counter((split, start, 10) for split in "ab" for start in range(0, 200, 10))

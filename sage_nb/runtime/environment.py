@@ -164,11 +164,11 @@ class Environment(ABC):
             if store is not None and fresh:
                 store.clear()
             restored = _restored(plan, store, savepoint, lenient=allow_non_restored)
+            return self._started(plan, store, restored, dead, alerts)
         except BaseException:
             if store is not None:
                 store.release()
             raise
-        return self._started(plan, store, restored, dead, alerts)
 
     def _started(
         self,

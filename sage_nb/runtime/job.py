@@ -16,12 +16,11 @@ from sage_nb.runtime.alerts import Alert
 from sage_nb.runtime.checkpoint import FolderStore
 from sage_nb.runtime.coordinator import Coordinator, Status
 from sage_nb.runtime.metrics import JobMetrics
-from sage_nb.runtime.monitor import Monitor
+from sage_nb.runtime.monitor import Monitor, Watched
 from sage_nb.runtime.panel import summary
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.profile import Profile
 from sage_nb.runtime.progress import Progress
-from sage_nb.runtime.task import Task
 from sage_nb.stream.policy import DeadLetter
 from sage_nb.stream.storage import Folder
 
@@ -45,11 +44,11 @@ class Job:
         self,
         plan: Plan,
         coordinator: Coordinator,
-        tasks: Sequence[Task],
+        tasks: Sequence[Watched],
         dead: Callable[[], Iterator[DeadLetter]],
         alerts: Sequence[Alert] = (),
     ) -> None:
-        self.plan = plan
+        self.plan, self.tasks = plan, tasks
         self._coordinator, self._dead = coordinator, dead
         self._monitor = Monitor(plan, coordinator, tasks, alerts)
 

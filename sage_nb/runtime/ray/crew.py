@@ -15,10 +15,11 @@ from sage_nb.runtime.checkpoint import MemoryStore
 from sage_nb.runtime.coordinator import Coordinator
 from sage_nb.runtime.messages import Begin
 from sage_nb.runtime.metrics import Measured, measured
+from sage_nb.runtime.operators.guard import TaskLostError
 from sage_nb.runtime.plan import Chain
 from sage_nb.runtime.ray.outbox import Delivery, Event, Failed, Kept, Line, Said
 from sage_nb.runtime.ray.placement import Placement
-from sage_nb.runtime.ray.ports import PeerLostError, Pushing
+from sage_nb.runtime.ray.ports import Pushing
 from sage_nb.runtime.ray.shipping import Ship, stays
 from sage_nb.runtime.task import Task
 from sage_nb.runtime.timesheet import Mark
@@ -167,7 +168,7 @@ class Actors:
             heard = ray.get(reference)
         except ray.exceptions.RayError as error:
             if not self._coordinator.done.is_set():
-                lost = PeerLostError(f"the process of {task!r} is gone: {_first_line(error)}")
+                lost = TaskLostError(f"the process of {task!r} is gone: {_first_line(error)}")
                 self._coordinator.failed(task.attempt, task, lost)
             return
         if heard is None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import ray
 
-from sage_nb.errors import SageError
 from sage_nb.runtime.gate import FencedError, Gate
+from sage_nb.runtime.operators.guard import TaskLostError
 from sage_nb.runtime.wiring import Address
 from sage_nb.stream.batch import FULL, Batch, Item
 
@@ -18,10 +18,6 @@ WINDOW = 4  # pushes under way on a channel
 LOOK = 0.2  # seconds between looks whether the attempt is over, while a push is under way
 
 Peers = Mapping[tuple[str, int], Any]  # actors by task
-
-
-class PeerLostError(SageError):
-    """A task that could not be reached: its process, or its node, is gone."""
 
 
 class Pushing:
@@ -67,7 +63,7 @@ class Pushing:
         try:
             answer = ray.get(reference)
         except ray.exceptions.RayActorError as lost:
-            raise PeerLostError(f"task {self._to.uid}[{self._to.subtask}] cannot be reached any more") from lost
+            raise TaskLostError(f"task {self._to.uid}[{self._to.subtask}] cannot be reached any more") from lost
         if answer is None:
             raise FencedError
         return int(answer)

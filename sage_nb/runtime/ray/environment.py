@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sage_nb.errors import BadValueError
@@ -11,9 +12,11 @@ from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.ray.cluster import ClusterOptions, connect
 from sage_nb.runtime.ray.crew import Actors
 from sage_nb.runtime.ray.placement import Placement
+from sage_nb.runtime.ray.room import room
 from sage_nb.runtime.ray.shipping import Ship, stays
 from sage_nb.runtime.wiring import Wiring
 from sage_nb.stream.graph import Node
+from sage_nb.stream.policy import Resources
 
 
 class RayEnvironment(Environment):
@@ -40,6 +43,10 @@ class RayEnvironment(Environment):
             raise BadValueError(f"placement_timeout must be more than 0 seconds, got {placement_timeout!r}")
         self._cluster = ClusterOptions(address, num_cpus, num_gpus)
         self._placement_timeout = placement_timeout
+
+    def _room(self, draft: Plan) -> Mapping[Resources, int]:
+        connect(self._cluster)
+        return room(draft)
 
     def _alone(self, node: Node) -> bool:
         return stays(node)

@@ -184,7 +184,7 @@ def clicks(count: int, keys: int = 5, step: float = 1.0, name: str = "k") -> lis
     return [{"key": f"{name}{at % keys}", "n": at, "time": at * step} for at in range(count)]
 
 
-def finished(env, timeout: float = 10.0, **submit):
+def finished(env, timeout: float = 60.0, **submit):
     """Run a job to its end and check that no record is missing in its accounts."""
     job = env.submit(**submit)
     try:

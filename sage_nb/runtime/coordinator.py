@@ -55,6 +55,7 @@ class Coordinator:
         self.taken: deque[Taken] = deque(maxlen=REMEMBERED)
         self.warnings: list[str] = list(settings.restored.warnings) if settings.restored else []
         self.attempt = 0
+        self.on_begin: list[Callable[[int], None]] = []  # before an attempt begins, with its number
         self.on_tick: list[Callable[[], None]] = []
         self.on_end: list[Callable[[], None]] = []
         self._tasks: Sequence[Subtask] = ()
@@ -203,6 +204,8 @@ class Coordinator:
         saved = restored.saved() if restored else {}
         if self.attempt == 0:
             self._fence()
+        for ready in self.on_begin:
+            ready(self.attempt)
         self.status = "running"
         for task in self._tasks:
             task.begin(Begin(self.attempt, saved, restored.checkpoint if restored else 0))

@@ -18,7 +18,7 @@ import ray
 from sage_nb import errors
 from sage_nb.errors import SageError
 from sage_nb.runtime.checkpoint import FolderStore, PartFile, part_bytes, part_name
-from sage_nb.runtime.gate import FencedError
+from sage_nb.runtime.gate import FencedError, Gate
 from sage_nb.runtime.messages import Begin, Part, Subtask
 from sage_nb.runtime.metrics import Measured, measured
 from sage_nb.runtime.monitor import SPAN
@@ -64,6 +64,10 @@ class Homeward:
         """It failed."""
         OUTBOX.put(Failed(attempt, portable(error, repr(task))))
 
+    def close(self) -> None:
+        """Nothing is written any more; what is being written is done first."""
+        self._writer.shutdown(cancel_futures=True)
+
     def _keep(self, attempt: int, task: Subtask, part: Part, data: bytes) -> None:
         file = PartFile(part_name(task.uid, task.subtask), len(data), zlib.crc32(data))
         try:
@@ -78,12 +82,37 @@ class Homeward:
             self.failed(attempt, task, error)
 
 
+class Entrance:
+    """Where what others push comes in. Numbers are checked, not trusted."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self._attempt = 0  # that the numbers due belong to
+        self._due: dict[int, int] = {}
+
+    def push(self, attempt: int, channel: int, number: int, item: Item) -> int:
+        """Into the gate; the room left.
+
+        Raises FencedError where the attempt is over.
+        """
+        room = self.gate.offer(attempt, channel, item)
+        if attempt != self._attempt:
+            self._attempt, self._due = attempt, {}
+        due = self._due.get(channel, 0)
+        if number != due:
+            raise RuntimeError(f"channel {channel}: item {number} came, {due} was due")
+        self._due[channel] = number + 1
+        return room
+
+
 class Host:
     """What an actor is: one task at a time. Its calls come in groups, which do not wait for one another."""
 
     def __init__(self) -> None:
         sys.stdout = sys.stderr = Tee()
-        self._hired = threading.Event()
+        self._hired = threading.Condition()
+        self._job = ""
+        self._left: set[str] = set()  # jobs that it worked for, of which something may still come in
         self._modules = frozenset(sys.modules)
         self._peers: dict[tuple[str, int], Any] = {}
 
@@ -92,37 +121,36 @@ class Host:
         os.environ.update(environment)
         plan, probe, resources = unpacked(shipped)
         self._peers = {}
-        wiring = Wiring(plan, Homeward(probe), probe, resources)
+        self._link = Homeward(probe)
+        wiring = Wiring(plan, self._link, probe, resources)
         chain = plan.named(uid)
-        self._gate = wiring.gate(chain, subtask)
-        self._expected: dict[int, int] = {}
-        self._expecting = 0  # the attempt that the numbers expected belong to
-        peers = self._peers
-        self._task = wiring.task(chain, subtask, self._gate, lambda to: Pushing(peers, self._gate, to))
+        gate, peers = wiring.gate(chain, subtask), self._peers
+        self._task = wiring.task(chain, subtask, gate, lambda to: Pushing(job, peers, gate, to))
         self._graph, self._marks = plan.graph, deque[Mark]()
         self._thread = threading.Thread(target=self._task.run, name=f"sage-{self._task!r}", daemon=True)
         self._thread.start()
-        self._job = job
-        self._hired.set()
+        with self._hired:
+            self._job, self._entrance = job, Entrance(gate)
+            self._hired.notify_all()
 
-    def push(self, attempt: int, channel: int, number: int, item: Item) -> int | None:
-        """Into the gate; the room left, or None where the attempt is over. Numbers are checked, not trusted."""
-        self._hired.wait()
+    def push(self, job: str, attempt: int, channel: int, number: int, item: Item) -> int | None:
+        """Into the gate; the room left, or None where the attempt, or the job, is over."""
+        entrance = self._entrance_of(job)
         try:
-            room = self._gate.offer(attempt, channel, item)
+            return None if entrance is None else entrance.push(attempt, channel, number, item)
         except FencedError:
             return None
-        if attempt != self._expecting:
-            self._expecting, self._expected = attempt, {}
-        expected = self._expected.get(channel, 0)
-        if number != expected:
-            raise RuntimeError(f"{self._task!r} channel {channel}: item {number} came, {expected} was due")
-        self._expected[channel] = number + 1
-        return room
 
-    def room(self, attempt: int, channel: int) -> int:
+    def room(self, job: str, attempt: int, channel: int) -> int | None:
         """Waits until there is room in a channel."""
-        return self._gate.room(attempt, channel)
+        entrance = self._entrance_of(job)
+        return None if entrance is None else entrance.gate.room(attempt, channel)
+
+    def _entrance_of(self, job: str) -> Entrance | None:
+        """Waits until it is hired for that job; None where it has left it."""
+        with self._hired:
+            self._hired.wait_for(lambda: job == self._job or job in self._left)
+            return self._entrance if job == self._job else None
 
     def fence(self, attempt: int) -> None:
         """Only that attempt counts from now on."""
@@ -141,7 +169,11 @@ class Host:
         """End the task; whether the actor may be hired again: not where the task hangs."""
         self._task.quit()
         self._thread.join(wait)
-        self._hired.clear()
+        self._link.close()
+        with self._hired:
+            self._left.add(self._job)
+            self._job = ""
+            self._hired.notify_all()
         OUTBOX.clear()
         self._forget()
         return not self._thread.is_alive()
@@ -156,8 +188,7 @@ class Host:
 
     def events(self, job: str, acknowledged: int) -> tuple[list[Event], Measured] | None:
         """What has happened since the last call, and the task's numbers behind it; None for another job's ears."""
-        self._hired.wait()
-        if job != self._job:
+        if self._entrance_of(job) is None:
             return None
         events = OUTBOX.take(acknowledged, POLL)
         now = time.monotonic()
@@ -196,7 +227,7 @@ class Tee:
 
 def portable(error: Exception, who: str) -> Exception:
     """An error that can cross processes: ours as it is, another as its words."""
-    if isinstance(error, SageError):
+    if isinstance(error, SageError) and type(error).__module__.startswith("sage_nb."):
         return error
     return OperatorError(f"{who}: {type(error).__name__}: {error}")
 
@@ -206,7 +237,8 @@ GROUPS = {
     "room": "room",
     "events": "events",
     "quit": "quit",
-    **dict.fromkeys(("hire", "fence", "begin", "tell", "pid"), "control"),
+    "pid": "health",
+    **dict.fromkeys(("hire", "fence", "begin", "tell"), "control"),
 }
 for _name, _group in GROUPS.items():
     ray.method(concurrency_group=_group)(getattr(Host, _name))
@@ -214,5 +246,5 @@ for _name, _group in GROUPS.items():
 Actor: Any = ray.remote(
     max_restarts=0,
     max_task_retries=0,
-    concurrency_groups={"data": 1, "control": 1, "room": 16, "events": 1, "quit": 1},
+    concurrency_groups={"data": 1, "control": 1, "room": 16, "events": 1, "quit": 1, "health": 1},
 )(Host)

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray import cloudpickle
+
 from sage_nb.runtime.checkpoint import PartFile
 from sage_nb.runtime.messages import Part
+from sage_nb.runtime.operators.guard import MisuseError
 from sage_nb.stream.function import Context
 from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
 
@@ -48,7 +51,7 @@ class Delivery:
     number: int
     sink: str
     method: str
-    payload: Any
+    payload: bytes
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,20 @@ class Outbox:
             self._changed.notify_all()
 
     def deliver(self, sink: str, method: str, payload: Any) -> int:
-        """A delivery to a sink at home; its number, for `arrived`."""
+        """A delivery to a sink at home; its number, for `arrived`.
+
+        Raises MisuseError where it cannot be sent.
+        """
+        try:
+            packed = cloudpickle.dumps(payload)
+        except Exception as error:
+            raise MisuseError(
+                f"a record cannot be sent to the sink's own process: {type(error).__name__}: {error}; "
+                f"make it of plain data, or run the job in a LocalEnvironment"
+            ) from error
         with self._changed:
             self._numbered += 1
-            self._events.append(Delivery(self._numbered, sink, method, payload))
+            self._events.append(Delivery(self._numbered, sink, method, packed))
             self._changed.notify_all()
             return self._numbered
 

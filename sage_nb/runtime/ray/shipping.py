@@ -10,9 +10,10 @@ from typing import Any
 from ray import cloudpickle
 
 from sage_nb.errors import BadValueError
+from sage_nb.runtime.operators.lifecycle import naming
 from sage_nb.runtime.plan import Chain, Plan
 from sage_nb.runtime.probe import Probe
-from sage_nb.runtime.ray.outbox import HomeSink, HomeTwoPhase
+from sage_nb.runtime.ray.outbox import Delivery, HomeSink, HomeTwoPhase
 from sage_nb.stream.function import Function
 from sage_nb.stream.graph import Node, SinkSpec, SourceSpec
 from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
@@ -30,12 +31,12 @@ class Ship:
 
     def __init__(self, plan: Plan, probe: Probe, resources: Mapping[type, Any]) -> None:
         self._shipment: Shipment = (plan, probe, resources)
-        self.sinks: dict[str, SinkFunction[Any]] = {}  # those that stay at home, by key
+        self._sinks: dict[str, tuple[str, SinkFunction[Any]]] = {}  # those that stay at home, by key, with their names
         self._keys: dict[int, str] = {}
         for _, node in plan.graph.nodes:
             if isinstance(node.spec, SinkSpec) and node.spec.sink.at_home:
                 key = uuid.uuid4().hex
-                self.sinks[key], self._keys[id(node.spec.sink)] = node.spec.sink, key
+                self._sinks[key], self._keys[id(node.spec.sink)] = (node.name, node.spec.sink), key
 
     def packed(self, chain: Chain) -> bytes:
         """The plan as a task of `chain` needs it.
@@ -46,6 +47,12 @@ class Ship:
             return self._pickled(chain)
         except Exception as error:
             raise BadValueError(self._blame(chain, error)) from error
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Hand what came for a sink at home to it; its error says whose it is."""
+        name, sink = self._sinks[delivery.sink]
+        with naming(name, "written to"):
+            getattr(sink, delivery.method)(cloudpickle.loads(delivery.payload))
 
     def _pickled(self, chain: Chain) -> bytes:
         mine = {node for _, node in chain.nodes}

@@ -8,7 +8,23 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any model library is imported: no t
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel processes
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("sage", deadline=None)  # machines are shared: how long an example takes says nothing
 settings.load_profile("sage")
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Ray, connected to one small cluster for all tests, with GPUs that it only says it has.
+
+    Tests that want it are in the group "ray", so that of several test processes one has them all.
+    """
+    import ray
+
+    from sage_nb.runtime.ray.cluster import ClusterOptions, connect
+
+    connect(ClusterOptions(num_cpus=4, num_gpus=2))
+    yield ray
+    ray.shutdown()

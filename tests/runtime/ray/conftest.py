@@ -1,19 +1,8 @@
-"""One small cluster for all tests on Ray, with GPUs that it only says it has."""
+"""Every test on Ray shares one small cluster."""
 
 from __future__ import annotations
 
 import pytest
-
-from sage_nb.runtime.ray.cluster import ClusterOptions, connect
-
-
-@pytest.fixture(scope="session")
-def cluster():
-    import ray
-
-    connect(ClusterOptions(num_cpus=4, num_gpus=2))
-    yield ray
-    ray.shutdown()
 
 
 @pytest.fixture(autouse=True)

@@ -99,20 +99,17 @@ def test_a_savepoint_of_a_job_that_has_ended_is_refused(tmp_path):
 DRIVER = """
 import sys
 from pathlib import Path
-from tests.runtime.jobs import finished
 from tests.runtime.ray.test_running import counting
 
 folder, address = Path(sys.argv[1]), sys.argv[2]
-job = counting(folder, address=address).submit()
-print("begun", flush=True)
-print(job.wait(200), flush=True)
+counting(folder, address=address).submit().wait(200)
 """
 
 
 def driver(tmp_path, address):
     command = [sys.executable, "-c", DRIVER, str(tmp_path), address]
     path = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=ROOT, env=path, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, env=path)
 
 
 def killed_once_it_shows_more(process, tmp_path):
@@ -122,13 +119,11 @@ def killed_once_it_shows_more(process, tmp_path):
         until(lambda: process.poll() is not None or len(shown(tmp_path) or ()) > before, LONG)
     finally:
         os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
 
 
 def test_a_job_whose_driver_was_killed_goes_on_in_a_new_process(cluster, tmp_path):
-    address = cluster.get_runtime_context().gcs_address
-    for _ in range(2):
-        killed_once_it_shows_more(driver(tmp_path, address), tmp_path)
-    last = driver(tmp_path, address)
-    assert last.communicate(timeout=240)[0].split() == ["begun", "finished"]
+    killed_once_it_shows_more(driver(tmp_path, cluster.get_runtime_context().gcs_address), tmp_path)
+    assert 0 < len(counted(tmp_path)) < COUNT
+    finished(counting(tmp_path))
     assert counted(tmp_path) == WHOLE

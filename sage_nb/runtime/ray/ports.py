@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from pickle import PicklingError
 from typing import Any
 
 import ray
@@ -55,7 +54,7 @@ class Pushing:
     def _push(self, item: Item) -> Any:
         try:
             return self._actor.push.remote(self._job, self._attempt, self._to.channel, self._number, item)
-        except (TypeError, PicklingError) as error:
+        except Exception as error:
             words = str(error).splitlines()[0]
             raise MisuseError(
                 f"a record for operator {self._to.uid!r} cannot be sent to another process: {words}; "

@@ -9,8 +9,6 @@ from sage_nb.runtime.ray.environment import RayEnvironment
 from sage_nb.stream.function import MapFunction
 from sage_nb.stream.sink import CollectSink
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 GPU, HALF, CPU = {"num_gpus": 1}, {"num_gpus": 0.5}, {"num_cpus": 1}
 
 

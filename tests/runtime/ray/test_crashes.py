@@ -8,8 +8,6 @@ from sage_nb.runtime.ray.environment import RayEnvironment
 from tests.runtime.jobs import TOPOLOGIES, multiset
 from tests.runtime.test_crashes import POINTS, disordered, number, outcome
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("point", POINTS)

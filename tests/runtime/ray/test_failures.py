@@ -18,8 +18,6 @@ from sage_nb.stream.function import MapFunction
 from sage_nb.stream.sink import CollectSink, JsonlSink
 from tests.runtime.jobs import Paced, Running, Tally, clicks, lines
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 KEYS = 23
 
 

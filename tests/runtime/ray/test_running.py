@@ -16,8 +16,6 @@ from sage_nb.runtime.ray.environment import RayEnvironment
 from sage_nb.stream.sink import CollectSink, JsonlSink
 from tests.runtime.jobs import Endless, Paced, Running, clicks, finished, lines, until
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 ROOT = Path(__file__).parents[3]
 COUNT, LONG = 4000, 60.0
 WHOLE = sorted((f"k{key}", number) for key in range(5) for number in range(1, COUNT // 5 + 1))

@@ -8,8 +8,6 @@ from sage_nb.runtime.ray.environment import RayEnvironment
 from sage_nb.stream.sink import CollectSink
 from tests.runtime.jobs import TOPOLOGIES, Once, finished, multiset
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def never(_):
     return False

@@ -56,7 +56,7 @@ def connect(options: ClusterOptions) -> None:
         given["address"] = options.address
     try:
         ray.init(**given)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a node that starts too slowly is a plain Exception
         raise ClusterError(_explained(options.address, error)) from error
 
 
@@ -96,4 +96,6 @@ def _explained(address: str | None, error: Exception) -> str:
         return f"the cluster at {address!r} runs other versions: {words}; install the same ray and Python on all nodes"
     if address is None:
         return f"Ray could not be started here: {words}"
+    if "Could not find any running Ray instance" in words:
+        return "no Ray cluster runs on this machine; start one with `ray start --head`, or give the address of another"
     return f"there is no Ray cluster at {address!r}: {words}; start one with `ray start --head`, or leave address out"

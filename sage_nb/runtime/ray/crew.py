@@ -21,6 +21,7 @@ from sage_nb.runtime.plan import Chain
 from sage_nb.runtime.ray.outbox import Delivery, Event, Failed, Kept, Line, Said
 from sage_nb.runtime.ray.placement import Placement
 from sage_nb.runtime.ray.ports import Pushing
+from sage_nb.runtime.ray.registry import REGISTRY
 from sage_nb.runtime.ray.shipping import Ship, stays
 from sage_nb.runtime.task import Task
 from sage_nb.runtime.timesheet import Mark
@@ -93,6 +94,7 @@ class Actors:
 
     def __init__(self, wiring: Wiring, coordinator: Coordinator, ship: Ship, placement: Placement) -> None:
         self.actors: dict[tuple[str, int], Any] = {}
+        self.name = wiring.plan.graph.name
         self.lines: deque[str] = deque(maxlen=LINES)
         self._coordinator, self._ship, self._placement = coordinator, ship, placement
         self._job = uuid.uuid4().hex
@@ -115,6 +117,10 @@ class Actors:
         """The tasks in actors."""
         return [task for task in self.tasks if isinstance(task, RemoteTask)]
 
+    def places(self) -> list[tuple[str, int, Any]]:
+        """Operator, subtask and actor of each task that is in one."""
+        return [(task.uid, task.subtask, task.actor) for task in self.remote]
+
     def start(self) -> None:
         """All actors, and the threads that listen to them and run what stays at home."""
         self._coordinator.on_begin.append(self._renew)
@@ -127,6 +133,7 @@ class Actors:
                     ray.kill(task.actor)
             self._placement.remove()
             raise
+        REGISTRY.enter(self)
         for at_home in self._home:
             threading.Thread(target=at_home.run, name=f"sage-{at_home!r}", daemon=True).start()
         threading.Thread(target=self._listen, name="sage-events", daemon=True).start()
@@ -230,6 +237,7 @@ class Actors:
 
     def _part_ways(self) -> None:
         """Every task closes what it opened, then its actor goes; what hangs goes all the same."""
+        REGISTRY.leave(self)
         leaving = {task.actor.quit.remote(GRACE): task for task in self.remote}
         left, _ = ray.wait(list(leaving), num_returns=len(leaving), timeout=GRACE + 1.0)
         with self._lock:

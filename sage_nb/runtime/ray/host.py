@@ -201,6 +201,10 @@ class Host:
         """The process, for whoever wants to know that it lives, or to end it."""
         return os.getpid()
 
+    def place(self) -> tuple[str, int]:
+        """The node, and the process on it."""
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
 
 class Tee:
     """A standard output whose lines go home."""
@@ -237,7 +241,7 @@ GROUPS = {
     "room": "room",
     "events": "events",
     "quit": "quit",
-    "pid": "health",
+    **dict.fromkeys(("pid", "place"), "health"),
     **dict.fromkeys(("hire", "fence", "begin", "tell"), "control"),
 }
 for _name, _group in GROUPS.items():

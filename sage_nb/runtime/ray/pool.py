@@ -38,6 +38,13 @@ class Pool:
             self._idle.append(actor)
             return True
 
+    @property
+    def idle(self) -> int:
+        """How many wait for work."""
+        with self._lock:
+            self._forget_others()
+            return len(self._idle)
+
     def _next(self) -> Any:
         with self._lock:
             self._forget_others()

@@ -41,10 +41,7 @@ from sage_nb.index.snapshot import Snapshot
 
 LOCK_SECONDS = 120.0
 OURS = re.compile(r"[0-9a-f]{32}(\.npy)?")  # what `_name` gives
-TIER_BASE, TIER_WIDTH = (
-    64,
-    8,
-)  # eight segments of about one size become one: log-many segments, log-many rewrites
+TIER_BASE, TIER_WIDTH = 64, 8  # eight segments of about one size become one: log-many segments, log-many rewrites
 
 
 @dataclass(frozen=True)

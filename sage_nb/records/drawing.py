@@ -9,6 +9,7 @@ from itertools import pairwise
 from sage_nb.records.markup import escape
 
 WIDE, HIGH, GAP_X, GAP_Y, EDGE = 170, 42, 28, 40, 12  # pixels: a box, the room between boxes, the picture's edge
+NARROW = 4  # pixels: an arrow that passes a layer
 LETTERS = 22  # of a title; longer ones are cut, and whole where the pointer rests
 
 STYLE = (
@@ -56,9 +57,14 @@ def drawing(boxes: Sequence[Box], arrows: Sequence[Arrow], title: str = "") -> s
     2
     """
     spots = _placed(boxes, arrows)
-    width = max((spot.x for spot in spots.values()), default=0.0) + WIDE / 2 + EDGE + (20 if _leads_back(arrows) else 0)
+    width = (
+        max((spot.x for spot in spots.values()), default=0.0)
+        + WIDE / 2
+        + EDGE
+        + (GAP_X if any(arrow.back for arrow in arrows) else 0)
+    )
     height = max((spot.y for spot in spots.values()), default=0.0) + HIGH / 2 + EDGE
-    parts = [_arrow(each, spots, width) for each in arrows] + [_box(each, spots[each.id]) for each in boxes]
+    parts = [_arrow(each, spots) for each in arrows] + [_box(each, spots[each.id]) for each in boxes]
     head = (
         "<defs><marker id='sage-tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='7' markerHeight='7' "
         "orient='auto-start-reverse'><path d='M0 0L8 4L0 8z'/></marker></defs>"
@@ -68,10 +74,6 @@ def drawing(boxes: Sequence[Box], arrows: Sequence[Arrow], title: str = "") -> s
         f"height='{height:.0f}' viewBox='0 0 {width:.0f} {height:.0f}'><title>{escape(title).text}</title>"
         f"{head}{''.join(parts)}</svg>"
     )
-
-
-def _leads_back(arrows: Sequence[Arrow]) -> bool:
-    return any(arrow.back for arrow in arrows)
 
 
 def _placed(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> dict[str, Spot]:
@@ -91,7 +93,8 @@ def _placed(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> dict[str, Spot]:
         rows.setdefault(layer[box.id], []).append((box.id, parents[box.id]))
     for arrow in arrows:
         for at in range(layer[arrow.tail] + 1, layer[arrow.head]):
-            rows.setdefault(at, []).append((_passage(arrow, at), [arrow.tail]))
+            before = arrow.tail if at == layer[arrow.tail] + 1 else _passage(arrow, at - 1)
+            rows.setdefault(at, []).append((_passage(arrow, at), [before]))
     spots: dict[str, Spot] = {}
     for at in sorted(rows):
         _lay(rows[at], at, spots)
@@ -105,11 +108,12 @@ def _lay(row: list[tuple[str, list[str]]], at: int, spots: dict[str, Spot]) -> N
         known = [spots[parent].x for parent in entry[1] if parent in spots]
         return sum(known) / len(known) if known else EDGE + WIDE / 2
 
-    free = EDGE + WIDE / 2
+    free = float(EDGE)
     for name, parents in sorted(row, key=wish):
-        x = max(free, wish((name, parents)))
+        half = (NARROW if "\0" in name else WIDE) / 2
+        x = max(free + half, wish((name, parents)))
         spots[name] = Spot(x, EDGE + HIGH / 2 + at * (HIGH + GAP_Y))
-        free = x + WIDE + GAP_X
+        free = x + half + GAP_X
 
 
 def _passage(arrow: Arrow, layer: int) -> str:
@@ -128,10 +132,10 @@ def _box(box: Box, spot: Spot) -> str:
     )
 
 
-def _arrow(arrow: Arrow, spots: dict[str, Spot], width: float) -> str:
+def _arrow(arrow: Arrow, spots: dict[str, Spot]) -> str:
     start, end = spots[arrow.tail], spots[arrow.head]
     if arrow.back:
-        side = width - EDGE
+        side = max(start.x, end.x) + WIDE / 2 + GAP_X
         path = (
             f"M{start.x + WIDE / 2:.0f} {start.y:.0f}C{side:.0f} {start.y:.0f} {side:.0f} {end.y:.0f} "
             f"{end.x + WIDE / 2:.0f} {end.y:.0f}"

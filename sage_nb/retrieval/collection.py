@@ -170,9 +170,18 @@ class Collection(View):
         indexing = self._indexing(documents, chunk, must_exist=False)
         return indexing.run(env or LocalEnvironment("add"), progress=progress, **how)
 
-    def update(self, documents: Iterable[Document], *, chunk: Chunker | None = None, progress: bool = True) -> Added:
+    def update(
+        self,
+        documents: Iterable[Document],
+        *,
+        chunk: Chunker | None = None,
+        progress: bool = True,
+        env: Environment | None = None,
+        **how: Unpack[How],
+    ) -> Added:
         """As `add`, for documents that must be there already: a mistyped id is an error, not a new document."""
-        return self._indexing(documents, chunk, must_exist=True).run(LocalEnvironment("update"), progress=progress)
+        indexing = self._indexing(documents, chunk, must_exist=True)
+        return indexing.run(env or LocalEnvironment("update"), progress=progress, **how)
 
     def sink(self, *, chunk: Chunker | None = None) -> CollectionSink:
         """A sink that takes a stream's Documents into this collection: `stream.sink(collection.sink())`."""

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm.auto import tqdm
 from typing_extensions import Unpack
 
-from sage_nb.errors import BadValueError
+from sage_nb.errors import BadValueError, SageError
 from sage_nb.index.analysis import get_analyzer
 from sage_nb.index.dense import check_vectors
 from sage_nb.index.folder import IndexFolder
@@ -36,6 +36,7 @@ from sage_nb.records.values import Document
 from sage_nb.retrieval.resources import Collections
 from sage_nb.runtime.environment import Environment
 from sage_nb.runtime.job import Job
+from sage_nb.runtime.operators.guard import OperatorError
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
 from sage_nb.stream.fingerprint import fingerprint
@@ -219,11 +220,11 @@ class Committing(IdempotentSink[Arrival]):
 
     def flush(self) -> None:
         """One commit of all that waits."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
+        if not self._waiting:
             return
-        data = segment_data(waiting, self._plan.settings.analyzer)
+        data = segment_data(self._waiting, self._plan.settings.analyzer)
         done = self._folder.commit(self._plan.settings, data)
+        self._waiting = []
         self._metrics.count("added", done.added)
         self._metrics.count("replaced", done.replaced)
         self._metrics.count("passages", len(data.documents))
@@ -280,6 +281,10 @@ def _ended(job: Job) -> bool:
             raise KeyboardInterrupt
     except TimeoutError:
         return False
+    except OperatorError as failed:
+        if isinstance(failed.__cause__, SageError):  # ours has its own sentence
+            raise failed.__cause__ from failed
+        raise
     return True
 
 

@@ -83,12 +83,11 @@ class Run:
 
     @classmethod
     def begun(cls, stage: Pipeline, queries: Sequence[Query], env: Environment, **how: Unpack[How]) -> Run:
-        """Start a run; `how` is for each of the pipeline's operators."""
+        """Start a run with the settings of `env`, but for its folder; `how` is for each of the pipeline's operators."""
         scratch, answers = env.anew(), Answers()
         asked = scratch.from_collection([Result(query) for query in queries], name="questions")
         asked.apply(stage, **how).sink(answers, name="answers", parallelism=1)
-        # what an earlier process answered is not in this one's memory, so its checkpoints are of no use here
-        return cls(stage, queries, answers, scratch.submit(fresh=True))
+        return cls(stage, queries, answers, scratch.submit())
 
     def __iter__(self) -> Iterator[Result]:
         for query in self._queries:

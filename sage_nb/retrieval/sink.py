@@ -16,7 +16,8 @@ class CollectionSink(IdempotentSink[Document]):
     """Cuts, embeds and commits a stream's Documents; `Collection.sink` makes one.
 
     A document is put under its id, so one that comes again after a failure counts once. What is written can be found
-    from the next commit on: every 512 passages, at each checkpoint, and at the end.
+    from the next commit on: every 512 passages, at each checkpoint (every second in a job without a folder), and at the
+    end.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -66,8 +66,9 @@ class Stage(ABC):
     def run(self, questions: object, *, env: Environment | None = None, **how: Unpack[How]) -> Run:
         """Ask many: strings, `Query`s, a DataFrame with a `query` column, or a path of queries.
 
-        The Run is under way when this returns, in `env` (its settings; its own streams are left alone); iterate it to
-        have results as they come, `.results` waits for all. `how`: parallelism, retry, timeout … of every operator.
+        The Run is under way when this returns, in `env` (its settings; its own streams and its checkpoint folder are
+        left alone); iterate it to have results as they come, `.results` waits for all. `how`: parallelism, retry,
+        timeout … of every operator.
         """
         return Run.begun(self, as_queries(questions), env or LocalEnvironment("run"), **how)
 

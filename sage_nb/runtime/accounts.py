@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from sage_nb.runtime.metrics import JobMetrics, OperatorMetrics
 from sage_nb.runtime.operators.loop import AGAIN
-from sage_nb.runtime.operators.running import UNPLACED
+from sage_nb.runtime.operators.running import RECEIVED, UNPLACED
 from sage_nb.stream.graph import DEAD, LATE, MAIN, Everywhere, Graph
 
 COUNTED = (MAIN, LATE, DEAD)  # outputs whose records an operator counts
@@ -70,14 +70,22 @@ def _since(metrics: OperatorMetrics, what: str) -> int:
 
 
 def _between(graph: Graph, uid: str, first: JobMetrics, between: JobMetrics, last: JobMetrics) -> Iterator[str]:
-    """From the edges to the operator that reads them."""
-    keys = {f"{uid}:{at}" for at in range(len(dict(graph.nodes)[uid].inputs))} | {f"{uid}:{AGAIN}"}
+    """From the edges to the operator that reads them. One of ours may read others than before: what is new counts."""
+    node = dict(graph.nodes)[uid]
+    keys = {f"{uid}:{at}" for at in range(len(node.inputs))} | {f"{uid}:{AGAIN}"}
     queued = sum(task.queued for task in between.tasks if task.uid == uid)
     taken = sum(task.in_hand for task in last.tasks if task.uid == uid)
-    if (lost := _sent(first, keys) - queued - taken - last.total(uid, "received")) > 0:
+    before = _before(first, uid, keys) if node.ours else 0
+    if (lost := _sent(first, keys) - before - queued - taken - last.total(uid, "received")) > 0:
         yield f"{uid}: {lost} of {_sent(first, keys)} records sent to it never came"
-    if (extra := first.total(uid, "received") + queued - _sent(last, keys)) > 0:
+    if (extra := first.total(uid, "received") + queued + before - _sent(last, keys)) > 0:
         yield f"{uid}: {extra} records more came than were sent to it"
+
+
+def _before(metrics: JobMetrics, uid: str, keys: set[str]) -> int:
+    """How many more were sent to it than it received, before this attempt."""
+    sent = sum(count for each in metrics.operators for key, count in each.restored.items() if key in keys)
+    return sent - sum(each.restored.get(RECEIVED, 0) for each in metrics.operators if each.uid == uid)
 
 
 def _sent(metrics: JobMetrics, keys: set[str]) -> int:

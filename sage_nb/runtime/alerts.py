@@ -14,6 +14,7 @@ import msgspec
 
 from sage_nb.errors import BadValueError, UnknownNameError
 from sage_nb.runtime.metrics import JobMetrics
+from sage_nb.runtime.warned import Warnings
 from sage_nb.stream.graph import Graph
 
 LOG = logging.getLogger("sage_nb.runtime")
@@ -33,7 +34,7 @@ LEVELS = ("mean_batch", "lag_s")  # of each of its subtasks
 TASK = ("queue_fill", "queued", "busy_ms_per_s", "backpressured_ms_per_s", "idle_ms_per_s")  # of its task
 JOB: Mapping[str, Callable[[JobMetrics], float | None]] = {
     "restarts": lambda metrics: metrics.restarts,
-    "warnings": lambda metrics: len(metrics.warnings),
+    "warnings": lambda metrics: metrics.warned,
     "checkpoint_s": lambda metrics: metrics.checkpoints[-1].seconds if metrics.checkpoints else None,
     "checkpoint_bytes": lambda metrics: metrics.checkpoints[-1].bytes if metrics.checkpoints else None,
     "checkpoint_aligned_s": lambda metrics: metrics.checkpoints[-1].aligned_s if metrics.checkpoints else None,
@@ -133,7 +134,7 @@ class Alert:
 class Watch:
     """An alert on a job: what holds since when, and what was called for."""
 
-    def __init__(self, alert: Alert, warnings: list[str]) -> None:
+    def __init__(self, alert: Alert, warnings: Warnings) -> None:
         self.alert, self._warnings = alert, warnings
         self._since: dict[str, tuple[float, float]] = {}  # monotonic, epoch
         self._called: set[str] = set()
@@ -158,8 +159,7 @@ class Watch:
         except Exception as error:
             LOG.exception("the action of the alert %r failed", alarm.rule)
             told = f"the action of the alert {alarm.rule!r} failed: {type(error).__name__}: {error}; the job runs on"
-            if told not in self._warnings:
-                self._warnings.append(told)
+            self._warnings.once(told)
 
 
 def check_alerts(alerts: Sequence[Alert], graph: Graph) -> None:

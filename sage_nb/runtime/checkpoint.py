@@ -89,6 +89,10 @@ class Store(Protocol):
         """Keep one task's part."""
         ...
 
+    def read(self, checkpoint: int, name: str) -> bytes:
+        """One task's part."""
+        ...
+
     def commit(self, manifest: Manifest) -> None:
         """From now on this checkpoint is the one to go on from."""
         ...
@@ -137,6 +141,11 @@ class MemoryStore:
         with self._lock:
             self._parts.setdefault(checkpoint, {})[name] = data
 
+    def read(self, checkpoint: int, name: str) -> bytes:
+        """As it was written."""
+        with self._lock:
+            return self._parts[checkpoint][name]
+
     def commit(self, manifest: Manifest) -> None:
         """Forget the others."""
         with self._lock:
@@ -166,6 +175,7 @@ class FolderStore:
     def __init__(self, folder: Folder, retain: int = 3) -> None:
         self._folder, self._retain = folder, retain
         self._lock: BaseFileLock | None = None
+        self._cleared = 0  # the highest number before it was cleared
 
     @property
     def url(self) -> str:
@@ -176,6 +186,10 @@ class FolderStore:
         """A file of its own."""
         with self._at(checkpoint).writing(name) as file:
             file.write(data)
+
+    def read(self, checkpoint: int, name: str) -> bytes:
+        """Its file."""
+        return self._at(checkpoint).get(name)
 
     def commit(self, manifest: Manifest) -> None:
         """Rename MANIFEST into place: the moment at which the checkpoint counts. Then old ones go."""
@@ -210,7 +224,11 @@ class FolderStore:
 
     def last_number(self) -> int:
         """The highest number ever begun here, 0 for none."""
-        return max([self._committed(), *self._numbers()])
+        return max([self._cleared, self._committed(), *self._numbers()])
+
+    def holds(self) -> bool:
+        """Whether a checkpoint was ever committed here, be it damaged now; one only begun is none."""
+        return self._committed() > 0 or any(self._at(number).exists(MANIFEST) for number in self._numbers())
 
     def claim(self) -> None:
         """Keep the folder for one job at a time, until `release`.
@@ -234,7 +252,11 @@ class FolderStore:
             self._lock.release()
 
     def clear(self) -> None:
-        """Start over: remove all checkpoints, and the dead letters with them."""
+        """Start over: remove all checkpoints, and the dead letters with them.
+
+        Their numbers are not given again, so that a savepoint's is older than all that came after it.
+        """
+        self._cleared = self.last_number()
         self._folder.remove(LATEST)
         self._folder.remove("dead-letters")
         for number in self._numbers():

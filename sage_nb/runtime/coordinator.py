@@ -21,7 +21,9 @@ from sage_nb.runtime.operators.guard import hopeless
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import Restart
+from sage_nb.runtime.savepoints import Savepoint, Savepoints, given_up
 from sage_nb.runtime.taking import Taken, Taking
+from sage_nb.runtime.warned import Warnings
 from sage_nb.stream.batch import Barrier
 
 LOG = logging.getLogger("sage_nb.runtime")
@@ -53,7 +55,7 @@ class Coordinator:
         self.restarts = 0
         self.committed_count = 0
         self.taken: deque[Taken] = deque(maxlen=REMEMBERED)
-        self.warnings: list[str] = list(settings.restored.warnings) if settings.restored else []
+        self.warnings = Warnings(settings.restored.warnings if settings.restored else ())
         self.attempt = 0
         self.on_begin: list[Callable[[int], None]] = []  # before an attempt begins, with its number
         self.on_tick: list[Callable[[], None]] = []
@@ -71,7 +73,7 @@ class Coordinator:
         self._pausing = 0.0  # since when (monotonic seconds)
         self._ending: Status | None = None  # how it will end: its last checkpoint is committed
         self._next = time.monotonic() + (settings.every or 0.0)
-        self._wanted: deque[tuple[Store, Future[int]]] = deque()  # savepoints asked for
+        self._savepoints = Savepoints(plan, self.warnings)
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="sage-checkpoint")
 
     def start(self, tasks: Sequence[Subtask]) -> None:
@@ -111,7 +113,7 @@ class Coordinator:
 
     def failed(self, attempt: int, task: Subtask, error: Exception) -> None:
         """A task failed."""
-        self._post(attempt, lambda: self._fail(error, f"{task!r}"))
+        self._post(attempt, lambda: self._note_failure(task, error))
 
     # What people say, from any thread.
 
@@ -125,11 +127,10 @@ class Coordinator:
 
     def savepoint(self, store: Store) -> Future[int]:
         """Take a checkpoint into a store of its own; gives its number."""
-        promise: Future[int] = Future()
-        self._wanted.append((store, promise))
+        promise = self._savepoints.ask(store)
         self._events.put(self._nothing)
         if self.done.is_set():
-            self._refuse_savepoints()
+            self._savepoints.refuse(self.status)
         return promise
 
     def _post(self, attempt: int, event: Callable[[], None]) -> None:
@@ -166,13 +167,17 @@ class Coordinator:
         elif self.status == "running" and self._ending is None:
             self._take_next(now)
         if self._pausing and now - self._pausing > GRACE and self._ending != "finished":
-            self.warnings.append(f"paused at the last checkpoint: no new one could be had within {GRACE:g} s")
+            self.warnings.append(
+                f"paused before all sinks had committed, which took longer than {GRACE:g} s; the rest shows later"
+                if self._ending == "paused"
+                else f"paused at the last checkpoint: no new one could be had within {GRACE:g} s"
+            )
             self._finish("paused")
 
     def _take_next(self, now: float) -> None:
-        if self._wanted:
-            store, promise = self._wanted.popleft()
-            self._take(store, promise=promise, notify=False)
+        if self._savepoints.wanted:
+            savepoint = self._savepoints.wanted.popleft()
+            self._take(self.store or savepoint[0], savepoint=savepoint)
         elif len(self._ended) == len(self._tasks):
             self._take(self.store, final=True)
         elif self._pausing or (self.settings.every and now >= self._next):
@@ -216,11 +221,13 @@ class Coordinator:
         latest = self.store.latest(self.plan.graph, lenient=True) if self.store else None
         if latest is None:
             return self.settings.restored
-        self.warnings += [each for each in latest.warnings if each not in self.warnings]
+        for each in latest.warnings:
+            self.warnings.once(each)
         return latest
 
     def _fence(self) -> None:
         self.attempt += 1
+        self._savepoints.give()  # what they count on is committed when the next attempt begins
         self._ended.clear()
         self._closed.clear()
         self._ending = None
@@ -249,11 +256,9 @@ class Coordinator:
             LOG.warning("the restart strategy %r failed; giving up", self.settings.restart, exc_info=True)
             return None
 
-    def _take(
-        self, store: Store | None, *, final: bool = False, notify: bool = True, promise: Future[int] | None = None
-    ) -> None:
+    def _take(self, store: Store | None, *, final: bool = False, savepoint: Savepoint | None = None) -> None:
         begun = time.monotonic()
-        self._taking = Taking(next(self._numbers), store, begun, set(self._tasks), final, notify, promise)
+        self._taking = Taking(next(self._numbers), store, begun, set(self._tasks), final, savepoint)
         for task in self._tasks:
             task.tell(self.attempt, Announce())
             task.tell(self.attempt, Trigger(Barrier(self._taking.number, store.url if store else None)))
@@ -299,14 +304,11 @@ class Coordinator:
         self._taking = None
         self.committed_count += 1
         self.taken.append(taking.taken())
-        if taking.promise is not None:
-            taking.promise.set_result(taking.number)
-            self._next = 0.0  # what sinks prepared for a savepoint is the job's own with its next checkpoint
+        self._savepoints.copy(taking)
         self.probe.at("after manifest", "coordinator")
-        if taking.notify:
-            self._ending = "finished" if taking.final else "paused" if self._pausing else None
-            self._committing = set(self._tasks)
-            self._command(Committed(taking.number))
+        self._ending = "finished" if taking.final else "paused" if self._pausing else None
+        self._committing = set(self._tasks)
+        self._command(Committed(taking.number))
         if taking.final:
             self._command(Close())
 
@@ -319,8 +321,8 @@ class Coordinator:
         taking, self._taking = self._taking, None
         if taking is not None:
             self.warnings.append(f"checkpoint {taking.number} was given up: {reason}")
-            if taking.promise is not None:
-                taking.promise.set_exception(SageError(f"the savepoint was given up: {reason}; ask again"))
+            if taking.savepoint is not None:
+                taking.savepoint[1].set_exception(given_up(reason))
         return taking
 
     def _give_up(self, number: int, reason: str) -> None:
@@ -342,8 +344,18 @@ class Coordinator:
         if len(self._closed) == len(self._tasks):
             self._finish("finished")
 
+    def _note_failure(self, task: Subtask, error: Exception) -> None:
+        """Once the last checkpoint is committed and shown, what fails is the closing: the records are home."""
+        if self._ending == "finished" and task not in self._committing:
+            self.warnings.append(f"the job is finished, but {error}")
+            self._note_closed(task)
+        else:
+            self._fail(error, f"{task!r}")
+
     def _note_committed(self, task: Subtask) -> None:
         self._committing.discard(task)
+        if not self._committing:
+            self._savepoints.give()
         if self._ending == "paused" and not self._committing:
             self._finish("paused")
 
@@ -371,12 +383,6 @@ class Coordinator:
         if self.store is not None:
             self.store.release()
         self.done_at = time.monotonic()
+        self._savepoints.give()
         self.done.set()
-        self._refuse_savepoints()
-
-    def _refuse_savepoints(self) -> None:
-        while self._wanted:
-            _, promise = self._wanted.popleft()
-            promise.set_exception(
-                SageError(f"no savepoint was taken: the job is {self.status}; take one while it runs")
-            )
+        self._savepoints.refuse(self.status)

@@ -85,18 +85,19 @@ class Environment(ABC):
         self.restart: Restart = restart or (ExponentialDelay() if self.checkpointing else NoRestart())
         self._resources = dict(resources or {})
         self.probe = Probe()
+        self.shown_every: float | None = SHOWN
         self.ends = Sinks()
 
     def anew(self) -> Self:
-        """An environment of the same settings, with no streams yet."""
+        """An environment of the same settings, with no streams yet, whose jobs keep nothing in a folder."""
         other = copy(self)
-        other.ends = Sinks()
+        other.ends, other.checkpointing = Sinks(), None
         return other
 
     def unchecked(self) -> Self:
-        """As `anew`, and without checkpoints or restarts: for a job whose sink is its own checkpoint."""
+        """As `anew`, and without restarts: for a job whose sink is its own checkpoint, and shows what it has itself."""
         other = self.anew()
-        other.checkpointing, other.restart = None, NoRestart()
+        other.restart, other.shown_every = NoRestart(), None
         return other
 
     def from_source(
@@ -192,7 +193,7 @@ class Environment(ABC):
         dead: list[DeadLetter],
         alerts: Sequence[Alert],
     ) -> Job:
-        every = self.checkpointing.every if self.checkpointing else SHOWN
+        every = self.checkpointing.every if self.checkpointing else self.shown_every
         timeout = self.checkpointing.timeout if self.checkpointing else 600.0
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
         crew = self._crew(plan, coordinator)
@@ -226,11 +227,10 @@ class Environment(ABC):
         if self.checkpointing is not None:
             sink = JsonlSink(Folder(self.checkpointing.folder).child("dead-letters").url)
         inputs = tuple(Input(node, DEAD) for node in left)
-        legible = Node(
-            MapSpec(_legible), inputs, Options(name="dead-letters", uid="dead-letters", parallelism=1, on_error="fail")
-        )
-        options = replace(legible.options, name="dead-letters-sink", uid="dead-letters-sink")
-        last = Node(SinkSpec(sink), (Input(legible),), options)
+        options = Options(name="dead-letters", uid="dead-letters", parallelism=1, on_error="fail")
+        legible = Node(MapSpec(_legible), inputs, options, ours=True)
+        options = replace(options, name="dead-letters-sink", uid="dead-letters-sink")
+        last = Node(SinkSpec(sink), (Input(legible),), options, ours=True)
         return Graph.of(self.name, [*self.ends.nodes, last], self.max_parallelism)
 
     def _dead_letters(self, dead: list[DeadLetter]) -> Callable[[], Iterator[DeadLetter]]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from sage_nb.runtime.messages import Begin
-from sage_nb.runtime.operators.running import Clock, Operator, Saved
+from sage_nb.runtime.operators.running import RECEIVED, Clock, Operator, Saved
 from sage_nb.runtime.timesheet import Mark
 from sage_nb.stream.time import FOREVER
 
@@ -34,7 +34,7 @@ class Fused:
         for operator in self.operators:
             operator.restore(begin.saved.get(operator.place.uid, Saved(checkpoint=begin.checkpoint)))
         for operator in self.operators:  # now that those it hands records to know their counts
-            operator.restored = operator.sent()
+            operator.restored = {**operator.sent(), RECEIVED: operator.count}
 
     def each(self, step: Callable[[Operator], object]) -> None:
         """What is no record's doing, with each in turn."""

@@ -77,8 +77,11 @@ class Job:
 
     @property
     def warnings(self) -> list[str]:
-        """What went not as it should and was mended: a damaged checkpoint, one given up, an alert's action."""
-        return list(self._coordinator.warnings)
+        """What went not as it should and was mended: a damaged checkpoint, one given up, an alert's action.
+
+        Of very many the first and the last hundred are kept, and the number of the others.
+        """
+        return [*self._coordinator.warnings]
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
@@ -137,7 +140,7 @@ class Job:
         Raises SageError where it could not be taken, BadValueError where one lies there already.
         """
         store = FolderStore(Folder(path))
-        if store.last_number():
+        if store.holds():
             raise BadValueError(f"there is a savepoint in {path!r} already; give another path, or remove it first")
         try:
             self._coordinator.savepoint(store).result(timeout)
@@ -178,7 +181,8 @@ class Job:
 
     def _remarks(self) -> list[str]:
         warnings = self.warnings
-        more = [f"… and {len(warnings) - SHOWN} warnings more"] if len(warnings) > SHOWN else []
+        left = self._coordinator.warnings.count - SHOWN
+        more = [f"… and {left} warnings more"] if left > 0 else []
         standing = [self._standing()] if self.status in ("paused", "failed", "cancelled") else []
         return [*standing, *(f"warning: {each}" for each in warnings[-SHOWN:]), *more]
 
@@ -191,7 +195,9 @@ class Job:
             return f"{name!r} is paused at checkpoint {last[-1].number}; submit it again to go on from there"
         if self.status == "paused":
             return f"{name!r} is paused where it was when it was submitted: no checkpoint was committed since"
-        if self.status == "cancelled":
+        if self.status == "cancelled" and isinstance(self._coordinator.store, FolderStore):
+            return f"{name!r} is cancelled; submit it again to go on from its last checkpoint"
+        if self.status == "cancelled" and self.plan.graph.replayable:
             return f"{name!r} is cancelled; a job with checkpoint=… in its environment can be paused and goes on"
         return f"{name!r} is {self.status}"
 

@@ -21,9 +21,9 @@ class OperatorMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """One operator in one subtask. Counts are records.
 
     `received = passed + filtered + late + dead + waiting`, but for the records just `in_hand`. `sent` are records
-    handed on, by output and by reader (its uid and which of its inputs), `restored` those of them before this attempt;
-    `held` are kept back to fill batches, `emitting` are just being handed on. `self_s` are seconds in its own code,
-    `model_s` those of the models it calls.
+    handed on, by output and by reader (its uid and which of its inputs), `restored` those of them, and those received,
+    before this attempt; `held` are kept back to fill batches, `emitting` are just being handed on. `self_s` are seconds
+    in its own code, `model_s` those of the models it calls.
     """
 
     uid: str
@@ -101,7 +101,8 @@ class JobMetrics(msgspec.Struct, frozen=True, kw_only=True):
     operators: tuple[OperatorMetrics, ...]
     tasks: tuple[TaskMetrics, ...]
     checkpoints: tuple[Taken, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # the first and the last
+    warned: int = 0  # how many there were
 
     @property
     def sinks(self) -> tuple[OperatorMetrics, ...]:

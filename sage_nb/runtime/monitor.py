@@ -64,6 +64,7 @@ class Monitor:
             tasks=tuple(task for task, _ in found),
             checkpoints=tuple(coordinator.taken),
             warnings=tuple(coordinator.warnings),
+            warned=coordinator.warnings.count,
         )
 
     def unbalanced(self) -> list[str]:

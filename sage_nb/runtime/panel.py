@@ -73,7 +73,7 @@ def summary(metrics: JobMetrics) -> str:
     for count, what in (
         (metrics.restarts, "restart"),
         (metrics.dead_letters, "dead letter"),
-        (len(metrics.warnings), "warning"),
+        (metrics.warned, "warning"),
     ):
         if count:
             facts.append(counted(count, what))

@@ -42,7 +42,7 @@ def facts(metrics: JobMetrics) -> str:
         "checkpoint": metrics.committed,
         "restart": metrics.restarts,
         "dead letter": metrics.dead_letters,
-        "warning": len(metrics.warnings),
+        "warning": metrics.warned,
     }
     return ", ".join([metrics.status, *(counted(count, what) for what, count in counts.items() if count)])
 

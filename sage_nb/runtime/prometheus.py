@@ -130,7 +130,7 @@ def _job(metrics: JobMetrics) -> Iterator[Metric]:
     job, last = (metrics.name,), metrics.checkpoints[-1:]
     yield _family("sage_restarts", "Restarts", ("job",), [(job, metrics.restarts)], counter=True)
     yield _family("sage_checkpoints", "Checkpoints committed", ("job",), [(job, metrics.committed)], counter=True)
-    yield _family("sage_warnings", "Things mended on the way", ("job",), [(job, len(metrics.warnings))], counter=False)
+    yield _family("sage_warnings", "Things mended on the way", ("job",), [(job, metrics.warned)], counter=False)
     for name, what, field in (
         ("seconds", "How long the last checkpoint took", "seconds"),
         ("bytes", "Size of the last checkpoint", "bytes"),

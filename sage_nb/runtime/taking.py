@@ -31,8 +31,7 @@ class Taking:
     begun: float
     waiting: set[Subtask]
     final: bool
-    notify: bool
-    promise: Future[int] | None = None
+    savepoint: tuple[Store, Future[int]] | None = None  # where a copy is to lie, and who waits for it
     files: list[PartFile] = field(default_factory=list)
     aligned_s: float = 0.0
 

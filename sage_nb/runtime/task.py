@@ -12,10 +12,11 @@ from sage_nb.runtime.edge import Edge
 from sage_nb.runtime.fused import Fused, finish, reach, woken
 from sage_nb.runtime.gate import CONTROL, FencedError, Gate
 from sage_nb.runtime.messages import Announce, Begin, Close, Committed, Link, Part, Quit, Trigger
-from sage_nb.runtime.operators.ends import NAP, Reading, Timing
+from sage_nb.runtime.operators.ends import NAP, Reading
 from sage_nb.runtime.operators.guard import departed
 from sage_nb.runtime.operators.loop import AGAIN, Entering, Leaving
 from sage_nb.runtime.operators.running import Clock, Operator
+from sage_nb.runtime.operators.times import Timing
 from sage_nb.runtime.pace import Pace
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.timesheet import Mark
@@ -109,7 +110,7 @@ class Task:
         self.probe.at("restore", self.uid)
         self._fused.restore(begin)
         self._time = min(operator.watermark for operator in self.operators)
-        if -FOREVER < self._time < FOREVER:
+        if self._time > -FOREVER:
             self._tell(Watermark(self._time))
         if self._head is not None:
             self._head.resume()
@@ -119,10 +120,8 @@ class Task:
         self.in_hand = 0  # records of the batch taken last, to be handled
         self._times = [-FOREVER] * self.gate.channels
         self._time = -FOREVER
-        self._idle: set[int] = set()
-        self._ended: set[int] = set()
-        self._arrived: set[int] = set()
-        self._home: set[int] = set()
+        self._idle, self._ended = set[int](), set[int]()
+        self._arrived, self._home = set[int](), set[int]()
         self._laps: dict[int, Lap] = {}
         self._aligning: tuple[int, float] | None = None
         self._base: dict[str, dict[str, Any]] = {}
@@ -130,8 +129,7 @@ class Task:
         self._awaited = 0  # the checkpoint whose barriers come home
         self._held_since: float | None = None  # since when edges hold something back
         self._over = False
-        self._napping = False
-        self._dozing = False  # idle, and readers know
+        self._napping = self._dozing = False  # dozing: idle, and readers know
 
     def _step(self) -> bool:
         """One item, or one batch of a source; False when all is closed."""
@@ -185,22 +183,22 @@ class Task:
         """When to go on without an item (monotonic seconds)."""
         if self._napping and not self._over:
             return time.monotonic() + NAP
-        deadlines = [each.deadline for each in self.operators]
-        wall = min((at for at in deadlines if at is not None), default=None)
+        wall = min((at for each in self.operators if (at := each.deadline) is not None), default=None)
         return None if wall is None else time.monotonic() + max(0.0, wall - time.time())
 
     def _wake(self) -> None:
         """Do what was put off until now."""
-        deadlines = [each.deadline for each in self.operators]
-        if any(deadlines):
+        if any(each.deadline for each in self.operators):
             self._fused.each(woken)
+            if self._timing is not None and self._timing.idle:
+                self._pass_time(None)
 
     def _read(self, source: Reading) -> None:
         """Read on."""
         begun, read = self._busy, source.counters.received
         self._napping = not source.read(self._pace.most)
         self._pace.note(source.counters.received - read, self._busy - begun)
-        self._pass_time(source.time)
+        self._pass_time(source.time, source.latest)
         if source.exhausted:
             self._end()
 
@@ -279,17 +277,20 @@ class Task:
             else:
                 self._end()
         elif self._head is None and self._timing is None:
-            awake = self._regular - self._idle - self._ended
-            self._pass_time(min((self._times[at] for at in awake), default=None))
+            left = self._regular - self._ended
+            awake = min((self._times[at] for at in left - self._idle), default=None)
+            self._pass_time(awake, max(self._times[at] for at in left))
 
-    def _pass_time(self, time: float | None) -> None:
+    def _pass_time(self, time: float | None, latest: float = -FOREVER) -> None:
+        """Time has come so far; None: all is idle, so there is no one to wait for, and it goes on to the `latest`."""
         if time is None:
             if not (self._over or self._dozing):
+                self._pass_time(latest)
                 self._dozing = True
                 self._tell(Idle())
             return
         self._dozing = False
-        if self._time < time < FOREVER:
+        if time > self._time:
             self._time = time
             self._fused.each(lambda each: reach(each, time))
             self._tell(Watermark(time))
@@ -308,6 +309,8 @@ class Task:
         """All input has come: give what is left, and say so."""
         if self._over:
             return
+        if self._timing is not None:
+            self._pass_time(self._timing.reached)
         self._over = True
         self._fused.each(finish)
         self.probe.at("end", self.uid)

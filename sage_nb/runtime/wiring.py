@@ -12,12 +12,13 @@ from sage_nb.runtime.gate import Gate
 from sage_nb.runtime.keys import KeyGroups
 from sage_nb.runtime.messages import Link
 from sage_nb.runtime.operators.apply import CoMapping, Filtering, FlatMapping, OneToOne, Splitting
-from sage_nb.runtime.operators.ends import Reading, Sinking, Timing
+from sage_nb.runtime.operators.ends import Reading, Sinking
 from sage_nb.runtime.operators.gather import Gathering
 from sage_nb.runtime.operators.joins import IntervalJoining, WindowJoining
 from sage_nb.runtime.operators.loop import AGAIN, FEEDBACK, Entering, Leaving
 from sage_nb.runtime.operators.process import Processing
 from sage_nb.runtime.operators.running import Clock, Operator, Place
+from sage_nb.runtime.operators.times import Timing
 from sage_nb.runtime.operators.windows import Counting, Windowing
 from sage_nb.runtime.plan import Chain, Plan, straight
 from sage_nb.runtime.probe import Probe

@@ -237,10 +237,13 @@ class Stream:
         max_rounds: int | None = None,
         **how: Unpack[How],
     ) -> Stream:
-        """Records go through `body` again and again, each until `until` holds for it, at most `max_rounds` times."""
+        """Records go through `body` again and again, each until `until` holds for it, at most `max_rounds` times.
+
+        `key_by(…)` before it deals records out on their way into the loop; for keyed state write it in the body.
+        """
         until = until_of(until, max_rounds)
         loop = Loop(max_rounds)
-        head = replace(self, partition=STRAIGHT).then(HeadSpec(loop), how)
+        head = self.then(HeadSpec(loop), how)
         last = callable_with(body, 1, "iterate()")(head)
         if not isinstance(last, Stream):
             raise BadValueError(f"iterate() takes a body that returns a stream, it returned {last!r:.60}")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from sage_nb.errors import BadValueError, UnknownNameError
-from sage_nb.stream.check import callable_with
+from sage_nb.stream.check import callable_with, is_kind, name_of
+from sage_nb.stream.function import Snapshotting
 from sage_nb.stream.graph import (
     DEAD,
     LATE,
@@ -26,6 +27,7 @@ from sage_nb.stream.graph import (
     WindowSpec,
 )
 from sage_nb.stream.policy import Batching, CircuitBreaker, OnError, Options, Parallelism, Retry
+from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
 from sage_nb.stream.window import Span, TimeWindows
 
 
@@ -64,8 +66,8 @@ breaker, name, on_error, parallelism, resources, retry, timeout, uid)
         if not isinstance(spec, BATCHED):
             raise BadValueError(f"{method}() goes record by record and takes no batch=; put it on a map() or a sink()")
         given["batch"] = Batching.of(given["batch"])
-    if given.get("timeout") is not None and isinstance(spec, ORDERLY):
-        raise BadValueError(f"{method}() takes no timeout=; put what may take long into a map(…, timeout=…) before it")
+    if given.get("timeout") is not None and (changing := _changing(spec)):
+        raise BadValueError(f"{changing} takes no timeout=; put what may take long into a map(…, timeout=…) before it")
     resources = given.get("resources") or {}
     if not isinstance(resources, Mapping):
         raise BadValueError(f"resources= of {method}() takes a mapping: {{'num_gpus': 1}}, say; got {resources!r:.60}")
@@ -76,6 +78,24 @@ breaker, name, on_error, parallelism, resources, retry, timeout, uid)
         name = given.get("name")
         named = f"{method}() named {name!r}" if isinstance(name, str) and name else f"{method}()"
         raise type(error)(f"{named}: {error}") from error
+
+
+def _changing(spec: Spec) -> str:
+    """What a call left behind by a time limit would go on changing, beside the calls that follow; "" for nothing."""
+    method = METHODS.get(type(spec), spec.kind)
+    if isinstance(spec, ORDERLY):
+        return f"{method}()"
+    for function in (getattr(spec, name, None) for name in ("function", "first", "second", "sink")):
+        if is_kind(function, Snapshotting) or _buffering(function):
+            return f"{method}({name_of(function)})"
+    return ""
+
+
+def _buffering(function: object) -> bool:
+    """Whether it is a sink that keeps records aside for later."""
+    if not isinstance(function, SinkFunction):
+        return False
+    return isinstance(function, TwoPhaseSink) or type(function).flush is not SinkFunction.flush
 
 
 METHODS: Mapping[type[Spec], str] = {FlatMapSpec: "flat_map", WindowJoinSpec: "join", IntervalJoinSpec: "join"}

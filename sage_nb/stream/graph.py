@@ -223,6 +223,7 @@ class Node:
     spec: Spec
     inputs: tuple[Input, ...] = ()
     options: Options = field(default_factory=Options)
+    ours: bool = False  # no one asked for it: it comes and goes with what others read
 
     def __repr__(self) -> str:
         return f"Node({self.name!r}, {self.spec.kind}, reads {[read.node.name for read in self.inputs]})"
@@ -299,14 +300,22 @@ class Graph:
             new[node] = Node(node.spec, inputs, options)
         return replace(self, nodes=tuple((uid, new[node]) for uid, node in self.nodes))
 
+    @property
+    def replayable(self) -> bool:
+        """Whether all its sources can be read again, so that a job can go on from where it was."""
+        return all(node.spec.source.replayable for _, node in self.nodes if isinstance(node.spec, SourceSpec))
+
     def shape(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to fit: ids, kinds and edges (not parallelism, not code).
+
+        Operators of our own count for nothing: what they keep, a job can do without.
 
         >>> Graph("j", (("a", Node(MapSpec(str))),)).shape()
         {'a': ['map', []]}
         """
         uids = self.uids
-        return {uid: [node.spec.kind, [f"{uids[i.node]}.{i.output}" for i in node.inputs]] for uid, node in self.nodes}
+        asked = [(uid, node) for uid, node in self.nodes if not node.ours]
+        return {uid: [node.spec.kind, [f"{uids[i.node]}.{i.output}" for i in node.inputs]] for uid, node in asked}
 
 
 def _kind(node: Node) -> str:

@@ -38,9 +38,19 @@ class SinkFunction(Function, Generic[In]):
         raise NotImplementedError
 
     def write_batch(self, values: Sequence[In], /) -> None:
-        """Take several, in their order."""
+        """Take several, in their order.
+
+        A sink that holds records back (it has a `flush`, or two phases) raises ValueError or TypeError for a record
+        that it cannot take, having kept nothing of the call: its operator's policy decides. Any other error fails the
+        sink's task, for what it holds may be lost.
+        """
         for value in values:
             self.write(value)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether what is written may still wait in it."""
+        return type(self).flush is not SinkFunction.flush
 
     def flush(self) -> None:
         """A checkpoint is about to count on everything written so far: what is held back must be safe now."""
@@ -74,6 +84,11 @@ class TwoPhaseSink(SinkFunction[In]):
     """
 
     delivery: Delivery = "exactly once"
+
+    @property
+    def holds_back(self) -> bool:
+        """Until its second phase."""
+        return True
 
     def prepare(self, checkpoint: int, /) -> Any:
         """First phase: safe, not visible."""
@@ -162,10 +177,13 @@ class _FileSink(TwoPhaseSink[In]):
         self._pending = ""
 
     def commit(self, handle: Any, /) -> None:
-        """Rename; a file that is there already was renamed before the failure."""
+        """Rename; a file that is there already was renamed before the failure, or undone since by another run."""
         pending, name = handle
+        undone = f".{name}.undone"
         if self.folder.exists(pending):
             self.folder.rename(pending, name)
+        elif self.folder.exists(undone):
+            self.folder.rename(undone, name)
         elif not self.folder.exists(name):
             raise BadValueError(
                 f"{name!r}, which a checkpoint counts on, is gone from {self.folder.url!r}; restore the file or "

@@ -59,7 +59,7 @@ class TimeWindows:
     def _span(self, at: int) -> Span:
         """The window of that number, to the nanosecond: thirds of a second leave no gap and do not overlap."""
         start = at * self.slide
-        return round(start, 9), round(start + self.size, 9)
+        return round(start, 9) + 0, round(start + self.size, 9) + 0  # + 0: no minus 0.0
 
 
 @dataclass(frozen=True)

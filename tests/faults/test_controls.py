@@ -29,7 +29,7 @@ def shown_twice(tmp_path, *, two_phase):
     job = env.submit()
     until(lambda: job.metrics().total("sink", "received") == 60)
     source.go.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert job.restarts == 1
     return Counter(row["n"] for row in lines(out))
 
@@ -49,7 +49,7 @@ class Zombie:
         if self.due and record["n"] == 10:
             self.due = False
             self.dawdling.set()
-            assert self.go.wait(20)
+            assert self.go.wait(60)
         return record
 
 
@@ -63,11 +63,11 @@ def overtaken(tmp_path, *, fencing):
     both = slow.union(env.from_source(other).map(Once(lambda r: True), on_error="fail"))
     both.key_by("key").process(Running()).sink(CollectSink(rows))
     job = env.submit()
-    assert zombie.dawdling.wait(20)
+    assert zombie.dawdling.wait(60)
     other.go.set()
     until(lambda: job.restarts == 1 and job.status == "running")
     zombie.go.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     return rows
 
 
@@ -113,7 +113,7 @@ class Slow(Halting):
         self.go, self.gone, self.seen = go, gone, seen
 
     def read(self, split, start):
-        assert self.go.is_set() or self.gone.wait(20)
+        assert self.go.is_set() or self.gone.wait(60)
         enough, end = len(self.seen) + 20, time.monotonic() + 0.4
         while len(self.seen) < enough and time.monotonic() < end:
             time.sleep(0.005)
@@ -137,7 +137,7 @@ def mixed(tmp_path, *, alignment):
     both = quick.union(env.from_source(Slow(go, probe.gone, seen), uid="slow"))
     both.map(note).key_by("key").process(Running()).sink(CollectSink(rows))
     job = env.submit()
-    assert job.wait(30) == "finished"
+    assert job.wait(60) == "finished"
     assert job.restarts == 1
     return [row["number"] for row in rows if row["key"] == "k0"]
 

@@ -83,7 +83,7 @@ def test_without_room_for_checkpoints_the_job_runs_on_and_cannot_end(disk, tmp_p
     assert job.status == "running"
     source.go.set()
     with pytest.raises(SageError, match=r"the last checkpoint was given up: it could not be .*; make room or mend the"):
-        job.wait(20)
+        job.wait(60)
     disk.make_room()
     finished(hoarding(disk.folder / "ckpt", tmp_path / "out", source))
     assert sorted(row["n"] for row in lines(tmp_path / "out")) == list(range(60))
@@ -96,7 +96,7 @@ def test_a_job_that_runs_on_until_there_is_room_loses_nothing(disk, tmp_path):
     disk.make_room()
     until(lambda: job.metrics().checkpoints)
     source.go.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert job.restarts == 0
     assert sorted(row["n"] for row in lines(tmp_path / "out")) == list(range(60))
 
@@ -112,7 +112,7 @@ def test_without_room_for_what_a_sink_writes_the_job_fails_and_goes_on_later(dis
 
     job = writing().submit()
     with pytest.raises(SageError, match=r"sink 'JsonlSink' cannot write: .*(No space left|File too large)"):
-        job.wait(20)
+        job.wait(60)
     assert job.restarts == 2
     assert lines(out) == []
     disk.make_room()

@@ -32,11 +32,11 @@ def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(tmp_path):
         process = started(tmp_path, rest=0.004)
         time.sleep(moments.uniform(0.0, 0.35))
         os.kill(process.pid, signal.SIGKILL)
-        rest, _ = process.communicate(timeout=20)
+        rest, _ = process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL
         assert rest == "", "it finished before it was killed: give it more records"
     last = started(tmp_path, rest=0.0)
-    said, _ = last.communicate(timeout=60)
+    said, _ = last.communicate(timeout=120)
     assert (said, last.returncode) == ("finished []\n", 0)
     rows = lines(tmp_path / "out")
     numbers = defaultdict(list)

@@ -43,7 +43,7 @@ def test_from_a_checkpoint(environment, tmp_path, topology):
         if at is not None:
             job.pause()
             assert job.status == "paused"
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert job.unbalanced() == []
     assert multiset(lines(tmp_path / "out")) == multiset(expected)
 
@@ -56,6 +56,6 @@ def test_from_a_savepoint(environment, tmp_path, topology):
         if at is not None:
             submit = {"savepoint": job.savepoint(str(tmp_path / f"savepoint-{at}"))}
             job.cancel()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert job.unbalanced() == []
     assert multiset(lines(tmp_path / "out")) == multiset(expected)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import sage_nb as sage
+from sage_nb.errors import CollectionError
+from sage_nb.index.folder import IndexFolder
 from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.restart import FixedDelay
@@ -79,7 +81,7 @@ def test_an_add_that_is_killed_embeds_nothing_again_that_was_committed(tmp_path)
         before = after
     assert growth, "some run must have committed something for this to mean anything"
     process = adding(folder, tmp_path / "log")
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=120)
     assert said.split() == [str(DOCUMENTS - len(before)), str(len(before))]
     assert not before & set(embedded(tmp_path / "log"))
     assert committed(folder) == {f"d{n}" for n in range(DOCUMENTS)}
@@ -102,7 +104,7 @@ def test_a_stream_that_fails_leaves_each_document_once_in_its_collection(tmp_pat
     fails_once = Once(lambda record: record["n"] == at)
     env.from_source(Paced(numbered(100))).map(fails_once, on_error="fail").map(document).sink(collection.sink())
     job = env.submit()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert job.restarts == 1
     assert sorted(each.id for each in collection.documents()) == sorted(f"d{n}" for n in range(100))
 
@@ -150,3 +152,39 @@ def test_the_progress_bar_tells_documents_and_their_number(tmp_path, capsys):
     collection = sage.Collection(tmp_path / "c", encoder=None)
     collection.add([document(record) for record in numbered(700)])
     assert "700/700" in capsys.readouterr().err
+
+
+class FullOnce:
+    """A disk that is full the first time that something is committed."""
+
+    def __init__(self, monkeypatch):
+        self.times, commit = 0, IndexFolder.commit
+
+        def failing(folder, *arguments):
+            self.times += 1
+            if self.times == 1:
+                raise CollectionError("no room on the disk; make some")
+            return commit(folder, *arguments)
+
+        monkeypatch.setattr(IndexFolder, "commit", failing)
+
+
+def test_an_add_whose_commit_fails_says_so_and_goes_on_when_it_is_run_again(tmp_path, monkeypatch):
+    collection = sage.Collection(tmp_path / "c", encoder=None)
+    documents = [document(record) for record in numbered(1500)]
+    FullOnce(monkeypatch)
+    with pytest.raises(CollectionError, match="no room on the disk; make some"):
+        collection.add(documents, progress=False)
+    collection.add(documents, progress=False)
+    assert len(collection) == 1500
+
+
+def test_a_stream_whose_collection_could_not_commit_goes_back_and_loses_nothing(tmp_path, monkeypatch):
+    collection = sage.Collection(tmp_path / "c", encoder=None)
+    env = LocalEnvironment("index", checkpoint=str(tmp_path / "ckpt"), restart=FixedDelay(3, 0.0))
+    env.from_collection(numbered(1500)).map(document).sink(collection.sink())
+    FullOnce(monkeypatch)
+    job = env.submit()
+    assert job.wait(60) == "finished"
+    assert job.restarts == 1
+    assert len(collection) == 1500

@@ -15,7 +15,7 @@ from sage_nb.retrieval.stage import Operation
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.stream.function import MapFunction
 from sage_nb.stream.policy import Retry
-from sage_nb.stream.sink import CollectSink
+from sage_nb.stream.sink import CollectSink, JsonlSink
 
 GATES: dict[str, threading.Event] = {}
 
@@ -31,7 +31,7 @@ class Echoing(MapFunction):
         if self.stage.bad in words:
             raise RuntimeError(f"no {self.stage.bad}")
         if "wait" in words:
-            GATES["wait"].wait(10)
+            GATES["wait"].wait(60)
         return ranked(value, "echo", [(Hit(Document(word, word), 0, 0.0), float(len(word))) for word in words])
 
 
@@ -124,16 +124,24 @@ def test_what_fails_for_every_question_fails_the_run(tmp_path):
         _ = empty.lexical(3).run(["x", "y"]).results
 
 
-def test_a_run_uses_an_environments_settings_and_leaves_its_streams_alone(tmp_path):
-    env = LocalEnvironment("mine", parallelism=2, checkpoint=str(tmp_path))
-    rows: list = []
-    env.from_collection([1, 2]).sink(CollectSink(rows))
-    run = Echo().run(QUESTIONS, env=env)
-    assert len(run.results) == 100
-    assert {task.subtask for task in run.job.metrics().tasks} == {0, 1}
-    assert rows == []
-    env.submit(fresh=True).wait(10)
-    assert sorted(rows) == [1, 2]
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_uses_an_environments_settings_and_leaves_its_streams_and_checkpoints_alone(tmp_path):
+    def mine():
+        env = LocalEnvironment("mine", parallelism=2, checkpoint=str(tmp_path / "ckpt"))
+        env.from_collection([1, 2]).sink(JsonlSink(str(tmp_path / "out")))
+        return env
+
+    env = mine()
+    assert env.submit().wait(60) == "finished"
+    before = contents(tmp_path)
+    one, other = Echo().run(QUESTIONS, env=env), Echo().run(QUESTIONS, env=env)
+    assert one.results == other.results
+    assert {task.subtask for task in one.job.metrics().tasks} == {0, 1}
+    assert contents(tmp_path) == before
+    assert mine().submit().wait(60) == "finished"
 
 
 def test_a_pipeline_stands_in_a_stream():
@@ -142,7 +150,7 @@ def test_a_pipeline_stands_in_a_stream():
     asked = env.from_collection(["one", "bad", "three"]).map(lambda text: Result(sage.Query(text, text)))
     asked.apply(Echo() % 1, parallelism=2).filter(lambda result: not result.error).sink(CollectSink(rows))
     job = env.submit()
-    assert job.wait(10) == "finished"
+    assert job.wait(60) == "finished"
     assert sorted(hit.document.id for result in rows for hit in result) == ["one", "three"]
     assert job.unbalanced() == []
 

@@ -204,7 +204,7 @@ def ran(build, **settings):
     return rows, finished(env)
 
 
-def until(condition, seconds: float = 20.0):
+def until(condition, seconds: float = 60.0):
     """Wait for a condition to hold; gives what it gave."""
     end = time.monotonic() + seconds
     while not (held := condition()):

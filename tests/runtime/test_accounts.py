@@ -42,7 +42,7 @@ def test_other_numbers_of_readers_after_a_savepoint_do_not_confuse_it(tmp_path):
     env = LocalEnvironment("wide", checkpoint=str(tmp_path))
     source = env.from_source(Paced(data), uid="source").broadcast()
     source.map(lambda r: r["n"], parallelism=2, uid="all").sink(CollectSink([]), uid="sink")
-    finished(env, timeout=20)
+    finished(env)
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
@@ -55,7 +55,7 @@ def test_a_job_at_work_adds_up_at_any_moment(topology, tmp_path):
     job = env.submit()
     while job.status in ("running", "restarting"):
         assert (missing := job.unbalanced()) == [], missing
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert (missing := job.unbalanced()) == [], missing
 
 
@@ -63,8 +63,8 @@ def test_records_that_wait_for_a_slow_operator_are_not_missing():
     gate = threading.Event()
     env = LocalEnvironment()
     numbers = env.from_collection(range(20_000)).flat_map(lambda n: [n] * 10)
-    numbers.key_by(lambda n: n).map(lambda n: gate.wait(30), batch=(64, 0.01), parallelism=2).sink(CollectSink([]))
-    numbers.broadcast().map(lambda n: gate.wait(30), parallelism=2).sink(CollectSink([]))
+    numbers.key_by(lambda n: n).map(lambda n: gate.wait(120), batch=(64, 0.01), parallelism=2).sink(CollectSink([]))
+    numbers.broadcast().map(lambda n: gate.wait(120), parallelism=2).sink(CollectSink([]))
     job = env.submit()
     until(lambda: job.metrics().tasks[0].backpressured_ms_per_s > 500)
     assert (missing := job.unbalanced()) == [], missing
@@ -163,7 +163,7 @@ def test_a_breach_is_found_out(breach, live, monkeypatch):
     if live:
         until(lambda: job.metrics().total("each", "received") > 500)
     else:
-        job.wait(20)
+        job.wait(60)
     found = job.unbalanced()
     job.cancel()
     assert any(said in each for each in found), found

@@ -12,7 +12,7 @@ from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.stream.function import FilterFunction, MapFunction, ProcessFunction
 from sage_nb.stream.policy import CircuitBreaker, Retry
-from sage_nb.stream.sink import CollectSink
+from sage_nb.stream.sink import CollectSink, IdempotentSink
 from sage_nb.stream.source import SourceFunction
 from sage_nb.stream.time import WatermarkStrategy, bounded_out_of_orderness, monotonous
 from sage_nb.stream.window import Count, count_window, sliding, tumbling
@@ -32,6 +32,23 @@ class Unnamed:
 
     def map(self, value):
         return value
+
+
+class Flushing(IdempotentSink):
+    """Keeps records aside until it is told that a checkpoint counts on them."""
+
+    def flush(self):
+        pass
+
+
+class Counted(Map):
+    """Has state of its own."""
+
+    def snapshot_state(self):
+        return 0
+
+    def restore_state(self, state):
+        pass
 
 
 def stream(items=(1, 2, 3), **how):
@@ -93,6 +110,22 @@ REFUSED = {
     "timeout of a process": (
         lambda s: s.process(Late(), timeout=1),
         r"process\(\) takes no timeout=; put what may take long",
+    ),
+    "timeout of a sink that holds back": (
+        lambda s: s.sink(CollectSink([]), timeout=1),
+        r"sink\(CollectSink\) takes no timeout=; put what may take long into a map\(…, timeout=…\) before it",
+    ),
+    "timeout of a sink that flushes": (
+        lambda s: s.sink(Flushing(), timeout=1),
+        r"sink\(Flushing\) takes no timeout=; put what may take long",
+    ),
+    "timeout of what has state": (
+        lambda s: s.map(Counted(), timeout=1),
+        r"map\(Counted\) takes no timeout=; put what may take long",
+    ),
+    "timeout of a class that has state": (
+        lambda s: s.map(Counted, timeout=1),
+        r"map\(Counted\) takes no timeout=; put what may take long",
     ),
     "retry 3": (lambda s: s.map(str, retry=3), r"map\(\): retry must be a Retry, got 3"),
     "breaker True": (lambda s: s.map(str, breaker=True), r"map\(\): breaker must be a CircuitBreaker, got True"),

@@ -9,18 +9,20 @@ import json
 import os
 import tempfile
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.restart import FixedDelay
+from sage_nb.stream.graph import MAIN
 from sage_nb.stream.sink import CollectSink
-from tests.runtime import pipelines
+from tests.runtime import pipelines, reference
 from tests.runtime.jobs import Once, Paced, finished, multiset
-from tests.runtime.reference import Reference
+from tests.runtime.reference import Reference, TimedWindows, spans
 
 TIMES = int(os.environ.get("SAGE_EXAMPLES", "1"))
 
@@ -100,7 +102,7 @@ def compared(build, made, parallelism, same, **run):
     expected = reference.sinks()
     env = environment(parallelism, run.pop("folder", None))
     rows = build(env, made, **run)
-    job = finished(env, 60)
+    job = finished(env)
     for uid, wanted in expected.items():
         assert same(rows[uid]) == same(wanted), uid
     letters = [(letter.operator, letter.record) for letter in job.dead_letters]
@@ -109,21 +111,21 @@ def compared(build, made, parallelism, same, **run):
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(60)
+@tries(200)
 @given(pipelines.in_time())
 def test_records_in_time_give_what_the_interpreter_gives(parallelism, made):
     compared(in_time, made, parallelism, multiset)
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(60)
+@tries(200)
 @given(pipelines.one_path())
 def test_late_records_and_order_are_as_the_interpreter_has_them(parallelism, made):
     compared(one_path, made, parallelism, by_key)
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(12)
+@tries(20)
 @given(pipelines.in_time(most=25), st.integers(0, 20))
 def test_a_crash_does_not_show_in_the_records(parallelism, made, nth):
     crash = countdown(nth)
@@ -133,7 +135,7 @@ def test_a_crash_does_not_show_in_the_records(parallelism, made, nth):
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 3])
-@tries(12)
+@tries(20)
 @given(pipelines.one_path(), st.integers(0, 20))
 def test_a_crash_does_not_show_in_late_records_and_order(parallelism, made, nth):
     crash = countdown(nth)
@@ -152,3 +154,57 @@ class countdown:  # noqa: N801  a predicate
         self.left -= 1
         self.met += self.left == -1
         return self.left == -1
+
+
+# The comparison must notice: each of these interpreters has one rule wrong.
+
+
+def shifted(windows, time):
+    """Windows that hold their end, and not their start."""
+    return [(-end, -start) for start, end in reversed(spans(windows, -time))]
+
+
+def never_gone(self, span):
+    """A late record is kept."""
+    return False
+
+
+def forgetful(self, window):
+    """A window is given once, whatever comes late."""
+    if not self.open[window][2]:
+        give(self, window)
+
+
+def without_partners(self, node, spec):
+    """Every join is an inner one."""
+    return joined(self, node, replace(spec, how="inner"))
+
+
+def doubled(self, node, spec):
+    """What comes out of a loop with a limit of rounds comes twice."""
+    rows = looped(self, node, spec)[MAIN]
+    return {MAIN: rows if spec.loop.max_rounds is None else [*rows, *rows]}
+
+
+give, joined, looped = TimedWindows.give, Reference.windowjoin, Reference.tail
+WRONG = {
+    "ends inside": (reference, "spans", shifted, one_path, pipelines.one_path(), by_key),
+    "late records kept": (TimedWindows, "gone", never_gone, one_path, pipelines.one_path(), by_key),
+    "given once": (TimedWindows, "give", forgetful, one_path, pipelines.one_path(), by_key),
+    "inner joins": (Reference, "windowjoin", without_partners, in_time, pipelines.in_time(), multiset),
+    "loops give twice": (Reference, "tail", doubled, in_time, pipelines.in_time(), multiset),
+}
+
+
+@pytest.mark.parametrize("rule", WRONG)
+def test_an_interpreter_with_a_wrong_rule_is_noticed(rule, monkeypatch):
+    owner, name, wrong, build, strategy, same = WRONG[rule]
+    monkeypatch.setattr(owner, name, wrong)
+
+    @settings(tries(300), phases=[Phase.generate], derandomize=True, print_blob=False)
+    @given(strategy)
+    def search(made):
+        compared(build, made, 1, same)
+
+    with pytest.raises(AssertionError, match="sink|late"):
+        search()

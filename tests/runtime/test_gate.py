@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sage_nb.runtime.gate import CONTROL, FencedError, Gate
 from sage_nb.stream.batch import Barrier, Batch, Watermark
+from tests.runtime.jobs import until
 
 
 def gate_of(channels=1, capacity=2, feedback=()):
@@ -50,9 +51,7 @@ class Sender(threading.Thread):
 
     def waits_at(self, sent):
         """Whether it stands still after so many."""
-        end = time.monotonic() + 10
-        while self.sent < sent and time.monotonic() < end:
-            time.sleep(0.001)
+        until(lambda: self.sent >= sent)
         self.join(0.02)
         return self.is_alive() and self.sent == sent
 
@@ -81,7 +80,7 @@ def test_no_channel_ever_holds_more_batches_than_its_capacity():
     senders = [Sender(gate, channel, range(300)) for channel in range(3)]
     got = []
     while len(got) < 900:
-        item = gate.take(1, time.monotonic() + 10)
+        item = gate.take(1, time.monotonic() + 60)
         assert item is not None
         got.append((item[0], item[1].values[0]))
         assert max(gate._counts) <= 2
@@ -132,7 +131,7 @@ def test_a_blocked_and_full_channel_does_not_stop_the_other():
     assert blocked.waits_at(1)
     got = []
     while len(got) < 50:
-        got.append(gate.take(1, time.monotonic() + 10)[1].values[0])
+        got.append(gate.take(1, time.monotonic() + 60)[1].values[0])
     other.join(10)
     assert got == list(range(50))
     assert blocked.sent == 1
@@ -194,11 +193,9 @@ def test_a_reader_that_waits_is_woken_by_an_item_a_command_and_a_new_attempt():
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     gate.push(1, 0, Watermark(1.0))
-    while len(woken) < 1:
-        time.sleep(0.001)
+    until(lambda: len(woken) == 1)
     gate.tell(1, "begin")
-    while len(woken) < 2:
-        time.sleep(0.001)
+    until(lambda: len(woken) == 2)
     gate.fence(2)
     reader.join(10)
     assert woken == [(0, Watermark(1.0)), (CONTROL, "begin"), "fenced"]

@@ -51,7 +51,7 @@ def test_a_second_record_of_a_key_is_refused():
     with pytest.raises(
         SageError, match="operator 'both' got a second record of the key 1 from stream 0, before the ot"
     ):
-        env.submit().wait(10)
+        env.submit().wait(60)
 
 
 @pytest.mark.parametrize("at", [0, 60, 99])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import subprocess
 import sys
@@ -14,9 +15,13 @@ import traceback
 import pytest
 
 from sage_nb.errors import SageError
+from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.operators.guard import OperatorError
 from sage_nb.runtime.probe import Probe
+from sage_nb.runtime.restart import FixedDelay, NoRestart
+from sage_nb.stream.function import MapFunction, ProcessFunction
+from sage_nb.stream.policy import Retry
 from sage_nb.stream.sink import CollectSink, JsonlSink
 from tests.runtime.jobs import Boom, Endless, Paced, clicks, until
 
@@ -92,7 +97,7 @@ def test_several_jobs_can_be_awaited_at_once():
 def test_a_failure_is_raised_by_wait_and_by_await():
     job = failing()
     with pytest.raises(OperatorError, match="operator 'map' failed on 1: Boom: 1"):
-        job.wait(20)
+        job.wait(60)
 
     async def awaited():
         await job
@@ -119,7 +124,7 @@ def test_a_cancelled_await_pauses_the_job(tmp_path):
             await asyncio.wait_for(asyncio.ensure_future(job), 0.2)
 
     asyncio.run(impatient())
-    assert job.wait(20) == "paused"
+    assert job.wait(60) == "paused"
 
 
 def test_the_stop_button_pauses_and_the_job_goes_on_from_there(tmp_path, caplog):
@@ -139,7 +144,7 @@ def test_a_generator_that_never_ends_is_paused_within_two_seconds(tmp_path):
     job = endless(tmp_path).submit()
     pressed = press_stop(job, lambda: job.metrics().sinks[0].passed > 0)
     assert job.wait() == "paused"
-    assert time.monotonic() - pressed[0] < 2 + 8  # 2 s, and what a machine at its limit takes
+    assert time.monotonic() - pressed[0] < 2 + 28  # 2 s, and what a machine at its limit takes
 
 
 def test_a_generator_that_never_comes_back_is_paused_too(tmp_path):
@@ -147,14 +152,14 @@ def test_a_generator_that_never_comes_back_is_paused_too(tmp_path):
 
     def stuck():
         yield 1
-        held.wait(60)
+        held.wait(120)
 
     env = LocalEnvironment("stuck", checkpoint=str(tmp_path))
     env.from_collection(stuck).sink(CollectSink([]))
     job = env.submit()
     pressed = press_stop(job)
     assert job.wait() == "paused"
-    assert time.monotonic() - pressed[0] < 2 + 8
+    assert time.monotonic() - pressed[0] < 2 + 28
     assert "is paused where it was when it was submitted" in repr(job)
     assert any("no new one could be had" in each for each in job.warnings)
     held.set()
@@ -167,6 +172,113 @@ def test_without_a_folder_the_stop_button_cancels_and_says_what_would_help(caplo
     assert "is cancelled; a job with checkpoint=… in its environment can be paused" in caplog.text
 
 
+def test_where_a_folder_would_not_help_no_one_is_sent_for_one(tmp_path):
+    own = LocalEnvironment("own")
+    own.from_collection(itertools.count()).sink(CollectSink([]))  # as Collection.add() runs its jobs
+    for job, said in ((own.submit(), "'own' is cancelled"), (endless(tmp_path).submit(), "submit it again to go on")):
+        job.cancel()
+        assert said in repr(job)
+        assert "checkpoint=…" not in repr(job)
+
+
+class Unclosed(MapFunction):
+    def map(self, value):
+        return value
+
+    def close(self):
+        raise OSError("gone")
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+@pytest.mark.parametrize("restart", [NoRestart(), FixedDelay(100, 0.0)])
+def test_a_job_that_cannot_be_closed_is_finished_and_says_so(tmp_path, checkpoint, restart):
+    env = LocalEnvironment("shut", checkpoint=str(tmp_path) if checkpoint else None, restart=restart)
+    env.from_collection([1, 2]).map(Unclosed(), name="poor").sink(CollectSink(rows := []))
+    job = env.submit()
+    assert job.wait(20) == "finished"
+    assert rows == [1, 2]
+    assert job.restarts == 0
+    assert job.warnings == [
+        "the job is finished, but operator 'poor' failed when it was closed: OSError: gone",
+    ]
+
+
+class Patient(CollectSink):
+    """Its commits wait until they may."""
+
+    def __init__(self, rows, may):
+        super().__init__(rows)
+        self.may = may
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def commit(self, handle):
+        self.may.wait(60)
+        super().commit(handle)
+
+
+def test_a_pause_whose_commits_are_slow_says_that_its_checkpoint_is_there(tmp_path):
+    env, may = LocalEnvironment("slow", checkpoint=Checkpointing(str(tmp_path), every=3600)), threading.Event()
+    env.from_source(Endless()).sink(Patient([], may))
+    job = env.submit()
+    until(lambda: job.metrics().sinks[0].passed > 0)
+    job.pause()
+    may.set()
+    assert "is paused at checkpoint 1" in repr(job)
+    assert [each for each in job.warnings if "no new one could be had" in each] == []
+    assert any("paused before all sinks had committed" in each for each in job.warnings)
+
+
+class Counting:
+    """Gives records without end, and counts them."""
+
+    def __init__(self):
+        self.given = 0
+
+    def __call__(self, *_):
+        while True:
+            self.given += 1
+            yield self.given
+
+
+class Pouring(ProcessFunction):
+    def __init__(self, counting):
+        self.counting = counting
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def process(self, value, context):
+        return self.counting(value)
+
+
+def refuse(value):
+    raise Boom(value)
+
+
+ENDLESS = {
+    "flat_map": lambda s, pour: s.flat_map(pour),
+    "co_flat_map": lambda s, pour: s.connect(s).co_flat_map(pour, pour),
+    "process": lambda s, pour: s.process(Pouring(pour)),
+    "its fallback": lambda s, pour: s.flat_map(refuse, on_error=pour),
+    "tried again": lambda s, pour: s.flat_map(pour, retry=Retry(3, backoff=0.0)),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_generator_without_end_ends_with_its_job(kind):
+    env, pour = LocalEnvironment("pour"), Counting()
+    ENDLESS[kind](env.from_collection([1]), pour).sink(CollectSink([]))
+    before = set(threading.enumerate())
+    job = env.submit()
+    tasks = set(threading.enumerate()) - before
+    until(lambda: pour.given > 0)
+    job.cancel()
+    until(lambda: not any(each.is_alive() for each in tasks))
+    assert job.dead_letters == []
+
+
 def test_a_job_that_no_one_waits_for_holds_up_nothing():
     code = """
 import sys, time
@@ -177,10 +289,10 @@ env.from_collection(lambda: iter(int, 1)).map(lambda n: time.sleep(0.01)).sink(C
 begun = time.monotonic()
 job = env.submit()
 job.serve_metrics()
-assert time.monotonic() - begun < 10
+assert time.monotonic() - begun < 30
 print(job.status)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout.strip(), done.returncode) == ("running", 0), done.stderr
 
 
@@ -203,13 +315,13 @@ def test_cancelling_at_the_last_checkpoint_is_no_failure():
         def at(self, point, where):
             if point == "before ack":
                 self.here.set()
-                self.go.wait(20)
+                self.go.wait(60)
 
     env = LocalEnvironment()
     env.probe = probe = Slow()
     env.from_collection([1]).sink(CollectSink([]))
     job = env.submit()
-    assert probe.here.wait(20)
+    assert probe.here.wait(60)
     threading.Timer(0.1, probe.go.set).start()
     job.cancel()
     assert job.wait() == "cancelled"
@@ -218,11 +330,11 @@ def test_cancelling_at_the_last_checkpoint_is_no_failure():
 def test_a_savepoint_that_takes_too_long_is_said(tmp_path):
     held = threading.Event()
     env = LocalEnvironment()
-    env.from_collection(range(5)).map(lambda n: held.wait(30)).sink(CollectSink([]))
+    env.from_collection(range(5)).map(lambda n: held.wait(60)).sink(CollectSink([]))
     job = env.submit()
     with pytest.raises(SageError, match=r"no savepoint was taken in 0\.1 s"):
         job.savepoint(str(tmp_path), timeout=0.1)
     held.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     with pytest.raises(SageError, match="no savepoint was taken: the job is finished"):
         job.savepoint(str(tmp_path / "late"))

@@ -74,9 +74,11 @@ def test_the_lag_is_that_of_the_watermark_behind_the_clock():
     source.map(float, parallelism=2).sink(CollectSink([]))
     job = env.submit()
     until(lambda: one(job.metrics(), "map").watermark == now - 50)
-    assert 50 <= one(job.metrics(), "map").lag_s < 75
+    before = time.time()
+    lag = one(job.metrics(), "map").lag_s
+    assert before - (now - 50) <= lag <= time.time() - (now - 50)
     gate.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
 
 
 def test_metrics_can_cross_a_process():
@@ -87,24 +89,31 @@ def test_metrics_can_cross_a_process():
     assert one(metrics, "map").degraded == 1
 
 
+def whole(task):
+    """Whether the shares of its last second are all of it."""
+    return task.busy_ms_per_s + task.backpressured_ms_per_s + task.idle_ms_per_s == pytest.approx(1000, abs=1)
+
+
 def test_a_slow_reader_shows_as_busy_and_its_writer_as_back_pressured():
     env = LocalEnvironment()
     gate = threading.Event()
-    env.from_source(Endless()).map(lambda n: gate.wait(30), name="slow", parallelism=1).sink(CollectSink([]))
+    env.from_source(Endless()).map(lambda n: gate.wait(120), name="slow", parallelism=1).sink(CollectSink([]))
     env.from_collection(range(3)).map(abs, name="idle", parallelism=2).sink(CollectSink([]))
     source = env.from_collection(range(50_000), name="fast").key_by(lambda n: 0)
-    source.map(lambda n: gate.wait(30), name="stuck").sink(CollectSink([]))
+    source.map(lambda n: gate.wait(120), name="stuck").sink(CollectSink([]))
     job = env.submit()
     tasks = lambda: {task.uid: task for task in job.metrics().tasks if task.subtask == 0}  # noqa: E731
     try:
-        until(lambda: tasks()["fast"].backpressured_ms_per_s > 800)
-        until(lambda: tasks()["stuck"].busy_ms_per_s > 800)
-        until(lambda: tasks()["idle"].idle_ms_per_s > 800)
+        until(lambda: tasks()["fast"].backpressured_ms_per_s > 500)
+        until(lambda: tasks()["stuck"].busy_ms_per_s > 500)
+        until(lambda: tasks()["idle"].idle_ms_per_s > 500)
         assert tasks()["stuck"].queue_fill >= 0.5
         assert tasks()["stuck"].queued > 1000
-        assert one(job.metrics(), "fast").self_s < 5  # the wait is not its own time
-        for task in job.metrics().tasks:
-            assert task.busy_ms_per_s + task.backpressured_ms_per_s + task.idle_ms_per_s == pytest.approx(1000, abs=50)
+        before = tasks()["fast"].backpressured_s
+        until(lambda: tasks()["fast"].backpressured_s > before + 0.2)
+        own = lambda: one(job.metrics(), "fast").self_s  # noqa: E731
+        until(lambda: own() == own())  # the wait is not its own time: it stands still
+        until(lambda: all(whole(tasks()[uid]) for uid in ("fast", "stuck", "idle")))
     finally:
         gate.set()
         job.cancel()
@@ -115,7 +124,7 @@ def test_rates_are_of_the_last_second_and_not_of_the_whole_job():
 
     def numbers():
         yield from range(1000)
-        gate.wait(30)
+        gate.wait(120)
 
     env = LocalEnvironment()
     env.from_collection(numbers).map(abs).sink(CollectSink([]))
@@ -124,12 +133,12 @@ def test_rates_are_of_the_last_second_and_not_of_the_whole_job():
     until(lambda: one(job.metrics(), "map").received_per_s == 0)
     assert one(job.metrics(), "map").received > 0
     gate.set()
-    job.wait(20)
+    job.wait(60)
 
 
 def test_checkpoints_and_restarts_show(tmp_path):
     env = LocalEnvironment(checkpoint=Checkpointing(str(tmp_path), every=0.01), restart=FixedDelay(3, 0.0))
-    once = Once(lambda record: record["n"] == 150)
+    once, begun = Once(lambda record: record["n"] == 150), time.time()
     env.from_source(Paced(clicks(200))).map(once, on_error="fail").sink(CollectSink([]))
     metrics = finished(env).metrics()
     assert metrics.restarts == 1
@@ -138,7 +147,7 @@ def test_checkpoints_and_restarts_show(tmp_path):
     assert last.bytes > 100
     assert last.seconds > 0
     assert last.aligned_s >= 0
-    assert abs(last.at - time.time()) < 60
+    assert begun <= last.at <= time.time()
     assert one(metrics, "map").received == 200  # what was done twice counts once
 
 
@@ -196,7 +205,7 @@ def test_a_failing_look_does_no_harm():
     env.from_collection(range(10)).map(abs).sink(CollectSink(rows := []))
     job = env.submit()
     job._coordinator.on_tick.append(lambda: 1 / 0)
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert rows == list(range(10))
 
 

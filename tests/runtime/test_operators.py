@@ -155,10 +155,10 @@ def test_timers_of_the_wall_ring_while_nothing_comes():
     env.from_collection(source).key_by(str).process(Reminding("processing", 0.01)).for_each(lambda _: rang.set())
     job = env.submit()
     try:
-        assert rang.wait(20)
+        assert rang.wait(60)
     finally:
         go_on.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
 
 
 def test_timers_left_at_the_end_ring_then():

@@ -65,7 +65,7 @@ def test_a_strategy_gives_up_and_the_job_says_why(restart, failures):
     rows: list = []
     job = failing(failures, restart, rows).submit()
     with pytest.raises(OperatorError, match=r"operator 'touchy' failed on .*'n': 5.*: Boom: again"):
-        job.wait(20)
+        job.wait(60)
     assert job.status == "failed"
     assert job.restarts == failures - 1
     assert rows == []
@@ -110,7 +110,7 @@ class Unwise:
 
 def test_a_strategy_that_fails_itself_ends_the_job_with_the_first_error():
     with pytest.raises(OperatorError, match=r"Boom: again"):
-        failing(1, Unwise(), []).submit().wait(20)
+        failing(1, Unwise(), []).submit().wait(60)
 
 
 def kept(tmp_path, source, every=0.01, **settings):
@@ -180,7 +180,7 @@ def test_a_savepoint_is_taken_while_the_job_runs_on(tmp_path):
     with pytest.raises(BadValueError, match=r"there is a savepoint in .* already; give another path, or remove it fir"):
         job.savepoint(path)
     source.go.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     rows: list = []
     env = LocalEnvironment("job")
     env.from_source(source).key_by("key").process(Running()).sink(CollectSink(rows), uid="sink")
@@ -197,7 +197,7 @@ def test_a_savepoint_is_kept_through_a_failure_right_after_it(tmp_path):
     job.savepoint(str(tmp_path / "saved"))
     until(lambda: job.restarts == 1)
     source.go.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert sorted(row["n"] for row in lines(tmp_path / "out")) == list(range(100))
 
 
@@ -207,7 +207,7 @@ def test_a_job_that_has_checkpoints_of_its_own_says_that_it_did_not_start_from_t
     received(job, 50)
     path = job.savepoint(str(tmp_path / "saved"))
     source.go.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     again = finished(kept(tmp_path, source), savepoint=path)
     assert "the job went on from its own checkpoint" in again.warnings[0]
     assert len(lines(tmp_path / "out")) == 100
@@ -232,7 +232,7 @@ def test_a_savepoint_during_which_the_job_fails_is_given_up_and_the_job_goes_on(
     with pytest.raises(SageError, match=r"the savepoint was given up: the coordinator failed; ask again"):
         job.savepoint(str(tmp_path / "saved"))
     source.go.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert len(lines(tmp_path / "out")) == 100
 
 
@@ -245,12 +245,12 @@ def test_cancelling_during_the_last_checkpoint_is_cancelling(tmp_path):
         def at(self, point, where):
             if point == "before ack":
                 self.there.set()
-                assert self.go.wait(20)
+                assert self.go.wait(60)
 
     env = kept(tmp_path, Paced(clicks(20)), every=60.0)
     env.probe = stuck = Stuck()
     job = env.submit()
-    assert stuck.there.wait(20)
+    assert stuck.there.wait(60)
     threading.Timer(0.1, stuck.go.set).start()
     job.cancel()
     assert job.status == job.wait() == "cancelled"
@@ -265,7 +265,7 @@ def test_two_failures_at_once_are_one_restart(tmp_path):
         def fail(record):
             if due[at]:
                 due[at] = False
-                meet.wait(20)
+                meet.wait(60)
                 raise Boom(f"task {at}")
             return record
 
@@ -290,7 +290,7 @@ def test_who_looks_on_and_fails_does_no_harm(caplog):
     job._coordinator.on_tick.append(lambda: 1 / 0)
     until(lambda: "a look at the job 'job' failed" in caplog.text)
     source.go.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
 
 
 def ours():
@@ -314,7 +314,7 @@ def test_fifty_jobs_in_a_row_leave_no_thread_and_no_open_file(tmp_path):
             jobs[-1].cancel()
         else:
             source.go.set()
-            assert jobs[-1].wait(20) == "finished"
+            assert jobs[-1].wait(60) == "finished"
         until(lambda: not ours())
         held = held or descriptors()
     assert descriptors() <= held
@@ -325,5 +325,64 @@ def test_a_failed_job_leaves_no_thread():
     env = LocalEnvironment(parallelism=3)
     env.from_source(Paced(clicks(99))).map(Once(lambda r: r["n"] == 50), on_error="fail").sink(CollectSink([]))
     with pytest.raises(OperatorError, match="Boom"):
-        env.submit().wait(20)
+        env.submit().wait(60)
     until(lambda: not ours())
+
+
+def test_a_savepoint_that_was_given_up_may_be_asked_for_again_at_the_same_place(tmp_path):
+    source = Halting(clicks(100), at=50)
+    env = kept(tmp_path, source, every=60.0)
+    env.probe = CrashAt(point="before manifest")
+    job = env.submit()
+    received(job, 50)
+    with pytest.raises(SageError, match=r"the savepoint was given up: the coordinator failed; ask again"):
+        job.savepoint(str(tmp_path / "saved"))
+    until(lambda: job.status == "running")
+    assert job.savepoint(str(tmp_path / "saved")) == str(tmp_path / "saved")
+    assert len([path for path in (tmp_path / "saved").iterdir() if path.is_dir()]) == 1  # no leftovers of the first
+    source.go.set()
+    assert job.wait(20) == "finished"
+
+
+@pytest.mark.parametrize("between", ["nothing", "again", "fresh"])
+def test_a_savepoint_outlives_its_job_and_those_after_it(tmp_path, between):
+    source = Halting(clicks(100), at=50)
+    job = kept(tmp_path, source, every=60.0).submit()
+    received(job, 50)
+    path = job.savepoint(str(tmp_path / "saved"))
+    job.cancel()
+    source.go.set()
+    if between != "nothing":
+        finished(kept(tmp_path, source, every=60.0), fresh=between == "fresh")
+    finished(kept(tmp_path, source), savepoint=path, fresh=True)
+    assert sorted(row["n"] for row in lines(tmp_path / "out")) == list(range(100))
+
+
+def test_a_savepoint_of_a_job_without_a_folder_is_a_beginning_too(tmp_path):
+    def env(rows, **settings):
+        made = LocalEnvironment("job", **settings)
+        made.from_source(source).key_by("key").process(Running()).sink(JsonlSink(rows), uid="sink")
+        return made
+
+    for restart in (None, FixedDelay(3, 0.0)):
+        source = Halting(clicks(100), at=50)
+        out = str(tmp_path / f"out-{restart}")
+        job = env(out, restart=restart).submit()
+        received(job, 50)
+        path = job.savepoint(str(tmp_path / f"saved-{restart}"))
+        job.cancel()
+        source.go.set()
+        finished(env(out), savepoint=path)
+        assert sorted(row["n"] for row in lines(out)) == list(range(100))
+
+
+def test_a_savepoint_that_cannot_be_written_does_the_job_no_harm(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    source = Halting(clicks(100), at=50)
+    job = kept(tmp_path, source).submit()
+    received(job, 50)
+    with pytest.raises(SageError, match=r"the savepoint was given up: it could not be written: .*; ask again"):
+        job.savepoint(str(tmp_path / "file"))
+    source.go.set()
+    assert job.wait(20) == "finished"
+    assert len(lines(tmp_path / "out")) == 100

@@ -17,11 +17,11 @@ from sage_nb.runtime.operators.guard import OperatorError
 from sage_nb.stream.function import FilterFunction, FlatMapFunction, KeyedProcessFunction, MapFunction, ProcessFunction
 from sage_nb.stream.policy import Retry
 from sage_nb.stream.sink import CollectSink, SinkFunction
-from sage_nb.stream.source import SourceFunction
+from sage_nb.stream.source import IDLE, SourceFunction
 from sage_nb.stream.state import ListState, MapState, ReducingState, ValueState
 from sage_nb.stream.time import monotonous
 from sage_nb.stream.window import Count, count_window, session, tumbling
-from tests.runtime.jobs import Paced, clicks, finished, multiset, ran
+from tests.runtime.jobs import Paced, clicks, finished, multiset, ran, until
 
 FALSY = [None, 0, "", False, 0.0, b"", (), None, 0]
 
@@ -221,44 +221,39 @@ def test_a_falsy_value_is_kept_by_every_kind_of_state():
 # Parallelism is what was asked for.
 
 
-class Sleeping(MapFunction):
-    """Counts how many of it are at work, all and at once."""
-
-    lock = threading.Lock()
+class Meeting(MapFunction):
+    """At its first record it waits until all that shall run at once have one; counts its own."""
 
     def __init__(self, meeting):
         self.meeting = meeting
 
     def __deepcopy__(self, memo):
-        return Sleeping(self.meeting)
+        return Meeting(self.meeting)
 
     def open(self, context):
         self.mine = 0
-        with self.lock:
-            self.meeting.instances.append(self)
+        self.meeting.instances.append(self)
 
     def map(self, value):
-        with self.lock:
-            self.meeting.now += 1
-            self.meeting.most = max(self.meeting.most, self.meeting.now)
-        time.sleep(0.002)
-        with self.lock:
-            self.meeting.now -= 1
+        if self.mine == 0:
+            self.meeting.all_here.wait(60)
         self.mine += 1
         return value
 
 
-class Meeting:
-    def __init__(self):
-        self.now = self.most = 0
+class Place:
+    """Where so many meet, and no more."""
+
+    def __init__(self, size):
+        self.all_here = threading.Barrier(size)
         self.instances: list = []
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 4])
 def test_parallelism_is_how_many_run_at_once(parallelism):
-    meeting = Meeting()
-    ran(lambda env: env.from_collection(list(range(80))).map(Sleeping(meeting), parallelism=parallelism))
-    assert meeting.most == parallelism
+    meeting = Place(parallelism)
+    ran(lambda env: env.from_collection(list(range(80))).map(Meeting(meeting), parallelism=parallelism))
+    assert not meeting.all_here.broken
     assert len({id(each) for each in meeting.instances}) == len(meeting.instances) == parallelism
     assert sum(each.mine for each in meeting.instances) == 80
 
@@ -365,7 +360,7 @@ def test_open_and_close_are_called_once_on_failure_too(kind):
     KINDS[kind](env.from_collection(list(range(50))), log, 25, {"on_error": "fail", "name": "poor", "parallelism": 2})
     job = env.submit()
     with pytest.raises(OperatorError, match=r"operator 'poor' failed on 25: ValueError: an accident"):
-        job.wait(10)
+        job.wait(60)
     opened = sorted(subtask for word, subtask in log if word == "open")
     assert opened == sorted(subtask for word, subtask in log if word == "close")
     assert len({*opened}) == len(opened) > 0  # one that failed early may have kept another from being opened
@@ -443,7 +438,7 @@ def test_the_first_result_comes_before_the_source_has_been_read():
     env = LocalEnvironment("early", parallelism=2)
     stream = env.from_source(Long()).map(lambda n: n + 1).key_by(lambda n: n % 7).filter(lambda n: True)
     stream.map(lambda n: n).for_each(lambda n: seen or seen.append(len(read)))
-    finished(env, timeout=60)
+    finished(env)
     assert len(read) == 100_000
     assert seen[0] < 50_000
 
@@ -451,15 +446,20 @@ def test_the_first_result_comes_before_the_source_has_been_read():
 def test_a_collected_row_shows_while_the_job_runs():
     env, rows, go_on = LocalEnvironment("shows"), [], threading.Event()
 
-    def endless():
+    def waiting():
         yield from range(3)
-        go_on.wait(30)
+        while not go_on.is_set():
+            yield IDLE
         yield 3
 
-    env.from_collection(endless).sink(CollectSink(rows))
+    env.from_collection(waiting).sink(CollectSink(rows))
     job = env.submit()
-    go_on.set()
-    job.wait(10)
+    try:
+        until(lambda: rows == [0, 1, 2])
+        assert job.status == "running"
+    finally:
+        go_on.set()
+    assert job.wait(60) == "finished"
     assert rows == [0, 1, 2, 3]
 
 
@@ -510,12 +510,12 @@ def job():
     env, rows = LocalEnvironment("quiet", restart=FixedDelay(3, 0.0)), []
     env.from_collection(list(range(10))).map(Rough, on_error="fail").sink(CollectSink(rows))
     try:
-        env.submit().wait(20)
+        env.submit().wait(60)
     except Exception:
         pass
     env = LocalEnvironment("quiet")
     env.from_collection(list(range(10))).map(lambda n: 1 / n).sink(CollectSink(rows))
-    assert env.submit().wait(20) == "finished"
+    assert env.submit().wait(60) == "finished"
     assert len(rows) == 9
 
 job()

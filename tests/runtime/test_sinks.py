@@ -17,7 +17,7 @@ from sage_nb.stream.sink import CollectSink, IdempotentSink, JsonlSink, ParquetS
 from sage_nb.stream.storage import Folder
 from tests.runtime.jobs import CrashAt, Halting, Once, Paced, clicks, finished, lines, until
 
-POINTS = ["before write", "after manifest", "notify", "restore", "end", "close"]
+POINTS = ["before write", "before manifest", "after manifest", "notify", "restore", "end", "close"]
 
 
 def environment(tmp_path, name="job", **settings):
@@ -240,7 +240,7 @@ def test_two_jobs_share_a_folder_and_neither_touches_the_others_files(tmp_path):
         Folder(out).put(name, data)
     crashed(environment(tmp_path, "quick"), JsonlSink(out), CrashAt(point="notify", nth=2))
     held.go.set()
-    assert job.wait(20) == "finished"
+    assert job.wait(60) == "finished"
     assert {name: Folder(out).get(name) for name in strangers} == strangers
     Folder(out).remove("sink-0.jsonl")
     assert numbers(out) == sorted([*range(200), *range(50)])

@@ -37,7 +37,7 @@ class SlowDisk(Probe):
     def at(self, point, where):
         if point == "before write":
             self.barrier_passed.set()
-            assert self.fifty_more.wait(10)
+            assert self.fifty_more.wait(60)
         elif point == "after manifest" and self.crashes:
             self.crashes = 0
             raise Boom("after the first checkpoint")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from sage_nb.runtime.gate import FencedError
@@ -16,6 +17,8 @@ from sage_nb.runtime.operators.running import Place, Saved
 from sage_nb.stream.batch import Batch
 from sage_nb.stream.function import CoMapFunction, FilterFunction, FlatMapFunction, MapFunction, Snapshotting
 from sage_nb.stream.graph import REST, CoMapSpec, FilterSpec, FlatMapSpec, MapSpec, Spec, SplitSpec
+
+PIECE = 512  # records read from a generator between looks at whether they are still wanted
 
 
 class Applying(Holding):
@@ -120,6 +123,25 @@ class Applying(Holding):
             self.store.select(batch.keys[at] if batch.keys is not None else None)
         return self.guard.call(call, batch.values[at])
 
+    def listed(self, made: Any) -> list[Any]:
+        """What a flat_map or process function gave, as a list; one without end is read no further than the attempt.
+
+        Raises WrongReturnError for what has no records in it.
+        """
+        if isinstance(made, (list, tuple)):
+            return list(made)
+        if isinstance(made, (str, bytes, Mapping)) or not isinstance(made, Iterable):
+            raise WrongReturnError(
+                f"operator {self.place.name!r} must return an iterable of records (a list, or yield them), "
+                f"got {shown(made)}"
+            )
+        records, left = [], iter(made)
+        while piece := list(islice(left, PIECE)):
+            records += piece
+            if len(piece) == PIECE and self.guard.halt.is_set():
+                raise FencedError
+        return records
+
     def _declared(self) -> Any:
         return self.spec.function  # type: ignore[attr-defined]
 
@@ -217,11 +239,11 @@ class FlatMapping(Applying):
     def _bind(self) -> None:
         function = self._function
         call = function.flat_map if isinstance(function, FlatMapFunction) else function
-        self._call = lambda value: as_list(call(value), self.place.name)
+        self._call = lambda value: self.listed(call(value))
 
     def accepted(self, made: Any) -> Any:
         """Records, as of the function itself."""
-        return as_list(made, self.place.name)
+        return self.listed(made)
 
     def handle(self, batch: Batch, port: int) -> None:
         """Emit all that came out, each with its origin's columns."""
@@ -289,12 +311,11 @@ class CoMapping(Applying):
     def _bind(self) -> None:
         function = self._function
         pair = (function.map1, function.map2) if isinstance(function, CoMapFunction) else (function, self.spec.second)
-        name = self.place.name
-        self._calls = [(lambda v, call=call: as_list(call(v), name)) if self.spec.flat else call for call in pair]
+        self._calls = [(lambda v, call=call: self.listed(call(v))) if self.spec.flat else call for call in pair]
 
     def accepted(self, made: Any) -> Any:
         """What the functions themselves give."""
-        return as_list(made, self.place.name) if self.spec.flat else made
+        return self.listed(made) if self.spec.flat else made
 
     def handle(self, batch: Batch, port: int) -> None:
         """Emit what the port's function makes."""
@@ -307,18 +328,6 @@ class CoMapping(Applying):
         if made:
             out = batch.picked(made, origins)
             self.emit(Batch(made, out.times, None, out.rounds))
-
-
-def as_list(made: Any, name: str) -> list[Any]:
-    """What a flat_map or process function gave, as a list.
-
-    Raises WrongReturnError for what has no records in it.
-    """
-    if isinstance(made, (str, bytes, Mapping)) or not isinstance(made, Iterable):
-        raise WrongReturnError(
-            f"operator {name!r} must return an iterable of records (a list, or yield them), got {shown(made)}"
-        )
-    return list(made)
 
 
 def _takes_batches(function: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -10,15 +9,16 @@ from typing import Any
 
 from sage_nb.errors import SageError
 from sage_nb.runtime.gate import FencedError
-from sage_nb.runtime.operators.guard import LOST, Guard, MisuseError, OperatorError, WrongReturnError, shown
+from sage_nb.runtime.operators.guard import LOST, MisuseError, OperatorError, shown
 from sage_nb.runtime.operators.holding import Holding
 from sage_nb.runtime.operators.lifecycle import closed, fresh, naming, opened
 from sage_nb.runtime.operators.running import Operator, Place, Saved
+from sage_nb.runtime.operators.times import stand_in, timed
 from sage_nb.stream.batch import FULL, Batch
-from sage_nb.stream.graph import SinkSpec, SourceSpec, Spec, TimesSpec
+from sage_nb.stream.graph import SinkSpec, SourceSpec, Spec
 from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
 from sage_nb.stream.source import IDLE, STOP, SourceFunction
-from sage_nb.stream.time import FOREVER, WatermarkStrategy
+from sage_nb.stream.time import FOREVER
 
 LINGER = 0.001  # seconds: no record waits longer in a source for others; asking the clock costs 50 ns a record
 NAP = 0.01  # seconds that a source is left alone after it said IDLE
@@ -79,14 +79,22 @@ class Reading(Operator):
 
     @property
     def time(self) -> float | None:
-        """How far event time has come; None when all that is left is idle."""
+        """How far event time has come; None when all that is left is idle.
+
+        A split that is to be read on in the next run holds it back; of those read to their end the furthest counts.
+        """
         idle_after = self.spec.watermark.idle_after if self.spec.watermark else None
-        left = [split for split in self._splits if not split.over]
+        left = [split for split in self._splits if not split.ended]
         if not left:
-            return FOREVER
+            return max((split.reached for split in self._splits), default=-FOREVER)
         now = time.monotonic()
         awake = [split for split in left if idle_after is None or now - split.last < idle_after]
         return min((split.watermark for split in awake), default=None)
+
+    @property
+    def latest(self) -> float:
+        """How far event time has come in the split that is furthest."""
+        return max((split.watermark for split in self._splits if not split.ended), default=-FOREVER)
 
     def read(self, most: int) -> bool:
         """Read and emit up to `most` records of the next split; False where there was nothing just now."""
@@ -221,56 +229,6 @@ class Reading(Operator):
             self.emit(batch)
 
 
-class Timing(Operator):
-    """The running half of `with_times`: it takes no notice of the watermarks from before."""
-
-    spec: TimesSpec
-
-    def __init__(self, spec: Spec, place: Place) -> None:
-        super().__init__(spec, place)
-        self.time = self._reached = -FOREVER  # how far event time has said to have come, and has come
-        self._records = 0
-
-    def open(self) -> None:
-        """Nothing to open."""
-        self.place.probe.at("open", self.place.uid)
-
-    def process(self, batch: Batch, port: int) -> None:
-        """Each record with its time."""
-        out, self._reached = timed(self.guard, self.spec.watermark, batch, self._reached)
-        self._records += len(batch)
-        if self._records % (self.spec.watermark.every or 1) == 0:
-            self.time = self._reached
-        self.counters.passed += len(out)
-        if out.values:
-            self.emit(out)
-
-    def accepted(self, made: Any) -> Any:
-        """An event time."""
-        return stand_in(made, self.place.name)
-
-    def own(self) -> Any:
-        """How far event time has come, and how many records have."""
-        return [self.time, self._reached, self._records]
-
-    def cut(self, batch: Batch) -> Iterator[Batch]:
-        """The batch in parts, each no further than to the next watermark."""
-        every, done = self.spec.watermark.every or len(batch), 0
-        while done < len(batch):
-            upto = min(len(batch), done + every - self._records % every)
-            yield batch.cut(slice(done, upto))
-            done = upto
-
-    def restore(self, saved: Saved) -> None:
-        """At another parallelism, the least of all: nothing becomes late by it."""
-        super().restore(saved)
-        same = saved.parallelism == self.place.parallelism
-        mine = [saved.own[self.place.subtask]] if same else list(saved.own.values())
-        self.time, self._reached, self._records = (
-            (min(column) for column in zip(*mine, strict=True)) if mine else (-FOREVER, -FOREVER, 0)
-        )
-
-
 class Sinking(Holding):
     """The running half of a sink; a two-phase one is asked to prepare before a checkpoint and commits after it."""
 
@@ -307,8 +265,8 @@ class Sinking(Holding):
         except (FencedError, MisuseError):
             raise
         except Exception as error:
-            if isinstance(error, OSError) and isinstance(self._sink, TwoPhaseSink):
-                raise OperatorError(f"sink {self.place.name!r} cannot write: {error}") from error  # a full disk, say
+            if self._sink.holds_back and not isinstance(error, (ValueError, TypeError)):  # a full disk, say
+                raise OperatorError(f"sink {self.place.name!r} cannot write: {error}") from error
             self._singly(self._alone, batch)
 
     def _singly(self, write: Callable[[Any], Any], batch: Batch) -> None:
@@ -355,30 +313,3 @@ class Sinking(Holding):
         handle = self._sink.prepare(0) if isinstance(self._sink, TwoPhaseSink) else None
         if handle is not None:
             self._sink.commit(handle)
-
-
-def timed(guard: Guard, strategy: WatermarkStrategy, batch: Batch, reached: float) -> tuple[Batch, float]:
-    """The batch with event times, less the records that have none, and how far time has come behind it."""
-
-    def read(value: Any) -> tuple[float, float | None]:
-        return strategy.time_of(value), strategy.marked(value)
-
-    found = [guard.call(read, value) for value in batch.values]
-    if any(each is LOST for each in found):
-        kept = [place for place, each in enumerate(found) if each is not LOST]
-        batch, found = batch.at(kept), [found[place] for place in kept]
-    times = []
-    for at, marked in found:
-        times.append(at)
-        reached = strategy.after(reached, at, marked)
-    return Batch(batch.values, times, None, batch.rounds), reached
-
-
-def stand_in(made: Any, name: str) -> tuple[float, None]:
-    """The event time that `on_error` gives a record that has none.
-
-    Raises WrongReturnError where it is no time.
-    """
-    if isinstance(made, bool) or not isinstance(made, (int, float)) or not math.isfinite(made):
-        raise WrongReturnError(f"on_error of {name!r} must give the record's event time in seconds, got {shown(made)}")
-    return float(made), None

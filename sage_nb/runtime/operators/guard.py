@@ -161,14 +161,14 @@ class Guard:
             raise FencedError
 
     def _given_up(self, value: Any, error: Exception, *, orphan: bool) -> Any:
-        if isinstance(error, MisuseError):
+        if isinstance(error, (FencedError, MisuseError)):
             raise error
         if self._on_error == "fail":
             raise _explained(self._operator.place.name, value, error) from error
         if self._on_error != "dead_letter" and not orphan:
             try:
                 made = self._operator.accepted(self._on_error(value, error))
-            except MisuseError:
+            except (FencedError, MisuseError):
                 raise
             except Exception as second:  # noqa: BLE001  the record is kept
                 error = _twice(error, second)

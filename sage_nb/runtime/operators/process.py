@@ -8,7 +8,7 @@ from typing import Any
 
 from sage_nb.runtime.gate import FencedError
 from sage_nb.runtime.keyed import Timers
-from sage_nb.runtime.operators.apply import Applying, as_list
+from sage_nb.runtime.operators.apply import Applying
 from sage_nb.runtime.operators.guard import LOST, MisuseError
 from sage_nb.runtime.operators.running import Place, Saved
 from sage_nb.stream.batch import Batch
@@ -132,7 +132,7 @@ class Processing(Applying):
 
     def accepted(self, made: Any) -> list[Any]:
         """Records, or None for none."""
-        return [] if made is None else as_list(made, self.place.name)
+        return [] if made is None else self.listed(made)
 
     def _ring(self, clock: str, due: Iterable[tuple[float, Any]]) -> None:
         for at, key in due:

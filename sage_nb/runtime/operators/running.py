@@ -20,6 +20,7 @@ from sage_nb.stream.graph import DEAD, LATE, MAIN, Spec
 from sage_nb.stream.policy import DeadLetter, Options
 
 UNPLACED = "unplaced"  # records that failed outside their operator, as on an edge
+RECEIVED = "received"
 
 
 class Counters(msgspec.Struct):
@@ -166,6 +167,7 @@ class Operator:
         self.metrics = OwnMetrics()
         self.outputs: dict[str, list[Receiver]] = {}
         self.watermark = float("-inf")
+        self._lasting = float("-inf")  # the watermark as a checkpoint has it: the end is this attempt's alone
         self.ended = False
         self.in_hand = 0  # records being handled just now: their account may be half written
         self.emitting = 0  # records being given to readers just now
@@ -222,8 +224,10 @@ class Operator:
         raise NotImplementedError
 
     def advance(self, watermark: float) -> None:
-        """Event time has come so far."""
+        """Event time has come so far; infinitely far at the end, though more may come in another run."""
         self.watermark = watermark
+        if watermark < float("inf"):
+            self._lasting = watermark
 
     def flush(self) -> None:
         """Handle what it holds back to make batches fuller."""
@@ -268,7 +272,7 @@ class Operator:
             parts = list(saved.counters.values()) if here == 0 else []
         self.counters = Counters(*(sum(column) for column in zip(*parts, strict=True)))
         self._restore_edges(saved)
-        self.watermark = saved.watermark
+        self.watermark = self._lasting = saved.watermark
         self.ended = False  # what ended has nothing left to give: to end it again gives nothing
 
     def snapshot(self) -> dict[str, Any]:
@@ -279,7 +283,7 @@ class Operator:
             "own": self.own(),
             "delivered": self.delivered(),
             "counters": list(msgspec.structs.astuple(self.counters)),
-            "watermark": self.watermark,
+            "watermark": self._lasting,
         }
 
     def emit(self, batch: Batch, output: str = MAIN) -> None:

@@ -84,6 +84,14 @@ class Job:
         return [*self._coordinator.warnings]
 
     @property
+    def lines(self) -> list[str]:
+        """What operators in other processes have printed or logged, the last lines of it, each behind its task.
+
+        Those in this process print where it prints.
+        """
+        return list(self._coordinator.lines)
+
+    @property
     def dead_letters(self) -> list[DeadLetter]:
         """Records that an operator could not handle, as far as committed."""
         return list(self._dead())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from sage_nb.errors import BadValueError, SageError
 
 LOG = logging.getLogger("sage_nb.runtime")
 CONNECT_S = 5.0
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # as a gRPC client begins
+SETTINGS = 4  # the kind of the frame that a gRPC server answers with, in its fourth byte
 STORE_BYTES = 300_000_000  # of shared memory for a cluster of our own; what does not fit goes to disk
 
 
@@ -79,15 +82,19 @@ def _check_same(options: ClusterOptions) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """`ray.init` takes its time to find that nobody listens."""
+    """`ray.init` takes a minute to find that nobody listens, or that who does is no cluster."""
     place = address.removeprefix("ray://")
     host, _, port = place.rpartition(":")
-    if address in ("auto", "local") or not port.isdigit():
+    if address in ("auto", "local") or not port.isdigit() or os.environ.get("RAY_USE_TLS", "0") != "0":
         return
     try:
-        socket.create_connection((host or "127.0.0.1", int(port)), CONNECT_S).close()
+        with socket.create_connection((host or "127.0.0.1", int(port)), CONNECT_S) as line:
+            line.sendall(GREETING)
+            answer = line.recv(9)
     except OSError as error:
         raise ClusterError(_explained(address, error)) from error
+    if answer[3:4] != bytes((SETTINGS,)):
+        raise ClusterError(_explained(address, ConnectionError("what listens there is no Ray")))
 
 
 def _explained(address: str | None, error: Exception) -> str:

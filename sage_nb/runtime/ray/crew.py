@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 import uuid
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from sage_nb.runtime.messages import Begin
 from sage_nb.runtime.metrics import Measured, measured
 from sage_nb.runtime.operators.guard import MisuseError, TaskLostError
 from sage_nb.runtime.plan import Chain
-from sage_nb.runtime.ray.outbox import Delivery, Event, Failed, Kept, Line, Said
+from sage_nb.runtime.ray.outbox import Delivery, Event, Failed, Kept, Line, Said, Unkept
 from sage_nb.runtime.ray.placement import Placement
 from sage_nb.runtime.ray.ports import Pushing
 from sage_nb.runtime.ray.registry import REGISTRY
@@ -32,7 +31,6 @@ LOG = logging.getLogger("sage_nb.runtime")
 LOOK = 0.5  # seconds between looks at the calls for events
 ALIVE = 10.0  # seconds within which a living actor answers
 GRACE = 5.0  # seconds that tasks have to close what they opened, once the job has ended
-LINES = 1000  # lines of output that are kept
 
 
 @dataclass(eq=False)
@@ -95,7 +93,6 @@ class Actors:
     def __init__(self, wiring: Wiring, coordinator: Coordinator, ship: Ship, placement: Placement) -> None:
         self.actors: dict[tuple[str, int], Any] = {}
         self.name = wiring.plan.graph.name
-        self.lines: deque[str] = deque(maxlen=LINES)
         self._coordinator, self._ship, self._placement = coordinator, ship, placement
         self._job = uuid.uuid4().hex
         self._shipments: dict[str, Any] = {}
@@ -223,11 +220,13 @@ class Actors:
             if event.data is not None and isinstance(told.store, MemoryStore):
                 told.store.write(event.part.barrier.checkpoint, event.file.name, event.data)
             told.kept(event.attempt, task, event.part, event.file)
+        elif isinstance(event, Unkept):
+            told.unkept(event.attempt, event.checkpoint, event.reason)
         elif isinstance(event, Delivery):
             self._deliver(task, event)
             post.acknowledged = event.number  # a failure has been told before, and ends the attempt
         elif isinstance(event, Line):
-            self.lines.append(f"{task!r} {event.text}")
+            told.lines.append(f"{task!r} {event.text}")
 
     def _deliver(self, task: RemoteTask, delivery: Delivery) -> None:
         try:

@@ -23,7 +23,7 @@ from sage_nb.runtime.messages import Begin, Part, Subtask
 from sage_nb.runtime.metrics import Measured, measured
 from sage_nb.runtime.monitor import SPAN
 from sage_nb.runtime.operators.guard import OperatorError
-from sage_nb.runtime.ray.outbox import OUTBOX, Event, Failed, Kept, Line, Said
+from sage_nb.runtime.ray.outbox import OUTBOX, Event, Failed, Kept, Line, Said, Unkept
 from sage_nb.runtime.ray.ports import Pushing
 from sage_nb.runtime.ray.shipping import unpacked
 from sage_nb.runtime.timesheet import Mark
@@ -78,6 +78,8 @@ class Homeward:
             self._probe.at("before ack", task.uid)
             OUTBOX.put(Kept(attempt, part, file, None if part.barrier.where else data))
             self._probe.at("after ack", task.uid)
+        except OSError as error:
+            OUTBOX.put(Unkept(attempt, part.barrier.checkpoint, f"it could not be written: {error}"))
         except Exception as error:  # noqa: BLE001  the coordinator decides
             self.failed(attempt, task, error)
 
@@ -112,12 +114,14 @@ class Host:
         sys.stdout = sys.stderr = Tee()
         self._hired = threading.Condition()
         self._job = ""
+        self._entrance: Entrance | None = None  # once it is hired
         self._left: set[str] = set()  # jobs that it worked for, of which something may still come in
         self._modules = frozenset(sys.modules)
         self._peers: dict[tuple[str, int], Any] = {}
 
     def hire(self, job: str, shipped: bytes, uid: str, subtask: int, environment: Mapping[str, str]) -> None:
         """Become the task of a job (its id)."""
+        self._job = job
         os.environ.update(environment)
         plan, probe, resources = unpacked(shipped)
         self._peers = {}
@@ -130,7 +134,7 @@ class Host:
         self._thread = threading.Thread(target=self._task.run, name=f"sage-{self._task!r}", daemon=True)
         self._thread.start()
         with self._hired:
-            self._job, self._entrance = job, Entrance(gate)
+            self._entrance = Entrance(gate)
             self._hired.notify_all()
 
     def push(self, job: str, attempt: int, channel: int, number: int, item: Item) -> int | None:
@@ -149,7 +153,7 @@ class Host:
     def _entrance_of(self, job: str) -> Entrance | None:
         """Waits until it is hired for that job; None where it has left it."""
         with self._hired:
-            self._hired.wait_for(lambda: job == self._job or job in self._left)
+            self._hired.wait_for(lambda: (job == self._job and self._entrance is not None) or job in self._left)
             return self._entrance if job == self._job else None
 
     def fence(self, attempt: int) -> None:
@@ -166,13 +170,15 @@ class Host:
         self._task.tell(attempt, command)
 
     def quit(self, wait: float) -> bool:
-        """End the task; whether the actor may be hired again: not where the task hangs."""
+        """End the task; whether the actor may be hired again: not where the task hangs, or was never made."""
+        if self._entrance is None:
+            return False
         self._task.quit()
         self._thread.join(wait)
         self._link.close()
         with self._hired:
             self._left.add(self._job)
-            self._job = ""
+            self._job, self._entrance = "", None
             self._hired.notify_all()
         OUTBOX.clear()
         self._forget()

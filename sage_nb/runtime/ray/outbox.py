@@ -29,6 +29,15 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Unkept:
+    """A part of a checkpoint that could not be written."""
+
+    attempt: int
+    checkpoint: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Said:
     """One of the words of a task: ended, committed, closed."""
 
@@ -61,7 +70,7 @@ class Line:
     text: str
 
 
-Event = Kept | Said | Failed | Delivery | Line
+Event = Kept | Unkept | Said | Failed | Delivery | Line
 
 
 class Outbox:

@@ -45,10 +45,11 @@ class Placement:
         if not asked:
             return cls()
         _check_totals(asked)
+        before = ray.available_resources()
         group = placement_group(list(asked.values()), strategy="PACK")
         if not group.wait(timeout):
             remove_placement_group(group)
-            raise PlacementError(_refusal(asked, timeout))
+            raise PlacementError(_refusal(asked, timeout, before))
         return cls(group, {task: at for at, task in enumerate(asked)})
 
     def actor(self, chain: Chain, subtask: int) -> Any:
@@ -113,9 +114,11 @@ def _check_totals(asked: Mapping[tuple[str, int], Mapping[str, float]]) -> None:
             )
 
 
-def _refusal(asked: Mapping[tuple[str, int], Mapping[str, float]], timeout: float) -> str:
+def _refusal(asked: Mapping[tuple[str, int], Mapping[str, float]], timeout: float, before: Mapping[str, float]) -> str:
     kinds = sorted({kind for wants in asked.values() for kind in wants})
-    total, free = ray.cluster_resources(), ray.available_resources()
+    total, now = ray.cluster_resources(), ray.available_resources()
+    # each attempt to place a bundle takes what it asks for, for a moment: what is free now may be too little
+    free = {kind: max(before.get(kind, 0.0), now.get(kind, 0.0)) for kind in kinds}
     said = "; ".join(
         f"{_amounts(asked, kind)}, {free.get(kind, 0.0):g} of {total.get(kind, 0.0):g} {kind} free" for kind in kinds
     )

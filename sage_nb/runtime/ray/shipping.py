@@ -15,7 +15,7 @@ from sage_nb.runtime.plan import Chain, Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.ray.outbox import Delivery, HomeSink, HomeTwoPhase
 from sage_nb.stream.function import Function
-from sage_nb.stream.graph import Node, SinkSpec, SourceSpec
+from sage_nb.stream.graph import Node, SinkSpec, SourceSpec, Spec
 from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
 
 Shipment = tuple[Plan, Probe, Mapping[type, Any]]
@@ -56,15 +56,13 @@ class Ship:
 
     def _pickled(self, chain: Chain) -> bytes:
         mine = {node for _, node in chain.nodes}
-        others = [node.spec for _, node in self._shipment[0].graph.nodes if node not in mine]
-        foreign = {id(part) for spec in others for part in vars(spec).values() if isinstance(part, Function)}
-        own = {id(part) for node in mine for part in vars(node.spec).values()}
+        foreign = {id(node.spec) for _, node in self._shipment[0].graph.nodes if node not in mine}
         buffer = io.BytesIO()
-        _Packer(buffer, foreign - own, self._keys).dump(self._shipment)
+        _Packer(buffer, foreign, self._keys).dump(self._shipment)
         return buffer.getvalue()
 
     def _blame(self, chain: Chain, error: Exception) -> str:
-        for _, node in chain.nodes:
+        for _, node in (*chain.nodes, *self._shipment[0].graph.nodes):
             for part in vars(node.spec).values():
                 if found := unshippable(part):
                     return (
@@ -86,8 +84,19 @@ class _Packer(cloudpickle.CloudPickler):  # type: ignore[misc]
             key = self._home[id(obj)]
             return (HomeTwoPhase, (key,)) if isinstance(obj, TwoPhaseSink) else (HomeSink, (key, obj.delivery))
         if id(obj) in self._foreign:
-            return type(None), ()
+            return _without_functions, (type(obj), {name: _kept(part) for name, part in vars(obj).items()})
         return super().reducer_override(obj)
+
+
+def _kept(part: Any) -> Any:
+    return None if isinstance(part, Function) or callable(part) else part
+
+
+def _without_functions(kind: type[Spec], parts: Mapping[str, Any]) -> Spec:
+    """The specification of an operator of another chain, as far as its neighbours need it."""
+    spec = object.__new__(kind)
+    vars(spec).update(parts)
+    return spec
 
 
 def unpacked(data: bytes) -> Shipment:

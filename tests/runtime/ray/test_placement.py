@@ -99,32 +99,29 @@ def test_a_share_of_several_gpus_is_refused():
         env.submit()
 
 
+def held(cluster, count, gpus, left):
+    """A job that goes on holding shares of GPUs, once it has them."""
+    env, _ = asking(count, {"num_gpus": gpus}, Endless())
+    job = env.submit()
+    until(lambda: cluster.available_resources().get("GPU", 0.0) == pytest.approx(left), LONG)
+    return job
+
+
 def test_gpus_in_pieces_are_no_whole_one_and_that_is_said(cluster):
-    # .6 and .6 do not fit one device: .4 of each is left. Then 1 more does not fit either, nor would .8 in two pieces.
-    holding, _ = asking(2, {"num_gpus": 0.6}, Endless())
-    job = holding.submit()
-    try:
-        until(lambda: cluster.available_resources().get("GPU", 0.0) == pytest.approx(0.8), LONG)
-        env, _ = asking(1, {"num_gpus": 0.7}, placement_timeout=1.0)
-        words = r"within 1 s: it asks for 1 x 0\.7 GPU \(embed\), 0\.8 of 2 GPU free \(free in pieces too small for one"
-        with pytest.raises(PlacementError, match=words):
-            env.submit()
-        whole, _ = asking(1, {"num_gpus": 1}, placement_timeout=1.0)
-        with pytest.raises(PlacementError, match=r"1 x 1 GPU \(embed\), 0\.8 of 2 GPU free; end other jobs"):
-            whole.submit()
-    finally:
-        job.cancel()
-
-
-def test_a_whole_gpu_is_not_made_of_pieces_of_two(cluster):
-    holding, _ = asking(2, {"num_gpus": 0.3}, Endless(), name="one")
-    job = holding.submit()
+    large = held(cluster, 2, 0.6, left=0.8)  # one on each device, since both do not fit one
+    small = held(cluster, 2, 0.3, left=0.2)  # and one beside each
+    large.cancel()
     try:
         until(lambda: cluster.available_resources().get("GPU", 0.0) == pytest.approx(1.4), LONG)
-        env, _ = asking(2, {"num_gpus": 0.7}, placement_timeout=LONG)
-        finished(env)
+        env, _ = asking(1, {"num_gpus": 1}, placement_timeout=1.0)
+        words = r"within 1 s: it asks for 1 x 1 GPU \(embed\), 1\.4 of 2 GPU free \(free in pieces too small for one"
+        with pytest.raises(PlacementError, match=words):
+            env.submit()
+        env, _ = asking(2, {"num_gpus": 1}, placement_timeout=1.0)
+        with pytest.raises(PlacementError, match=r"2 x 1 GPU \(embed\), 1\.4 of 2 GPU free; end other jobs"):
+            env.submit()
     finally:
-        job.cancel()
+        small.cancel()
 
 
 def failing(value):

@@ -93,7 +93,7 @@ class Store(Protocol):
         """One task's part."""
         ...
 
-    def holds(self, checkpoint: int, name: str) -> bool:
+    def has_part(self, checkpoint: int, name: str) -> bool:
         """Whether a part is there."""
         ...
 
@@ -150,7 +150,7 @@ class MemoryStore:
         with self._lock:
             return self._parts[checkpoint][name]
 
-    def holds(self, checkpoint: int, name: str) -> bool:
+    def has_part(self, checkpoint: int, name: str) -> bool:
         """Whether it was written."""
         with self._lock:
             return name in self._parts.get(checkpoint, {})
@@ -200,7 +200,7 @@ class FolderStore:
         """Its file."""
         return self._at(checkpoint).get(name)
 
-    def holds(self, checkpoint: int, name: str) -> bool:
+    def has_part(self, checkpoint: int, name: str) -> bool:
         """Whether its file is seen from here."""
         return self._at(checkpoint).exists(name)
 

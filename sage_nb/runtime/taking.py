@@ -41,7 +41,7 @@ class Taking:
 
         Raises MisuseError where it is not.
         """
-        if self.store is not None and not self.store.holds(self.number, file.name):
+        if self.store is not None and not self.store.has_part(self.number, file.name):
             raise MisuseError(
                 f"task {task!r} wrote its part of checkpoint {self.number} to {self.store.url!r}, and it is not there "
                 f"for the others; give checkpoint= a folder that all processes and nodes share"

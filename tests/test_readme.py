@@ -10,11 +10,12 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf8")
 
 
 def python_blocks():
-    return [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if not block.startswith("%%")]
+    """Those that stand alone: they begin with their imports."""
+    return [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if block.startswith("import")]
 
 
 def test_the_readme_has_the_code_that_is_tested_here():
-    assert ["import sage_nb" in block for block in python_blocks()] == [True, True]
+    assert len(python_blocks()) == 2
 
 
 def test_a_collection_and_a_pipeline(tmp_path, monkeypatch):

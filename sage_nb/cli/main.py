@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sage_nb.cli.bench import bench_quality
 from sage_nb.cli.bench_stream import bench_stream
+from sage_nb.cli.cluster import status
 from sage_nb.cli.demo import demo
 from sage_nb.cli.doctor import doctor
 from sage_nb.errors import SageError
@@ -49,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("question")
     search.add_argument("-k", type=int, default=5, help="hits to show (default 5)")
     search.set_defaults(run=_search)
+    cluster = commands.add_parser("cluster", help="the Ray cluster").add_subparsers(required=True, metavar="WHAT")
+    looked = cluster.add_parser("status", help="nodes, and what they have free")
+    looked.add_argument("--address", help="host:port of its head (default: the one on this machine)")
+    looked.set_defaults(run=lambda options: print(status(options.address)))
     bench = commands.add_parser("bench", help="measure").add_subparsers(required=True, metavar="WHAT")
     quality = bench.add_parser("quality", help="nDCG@10, R@100 and RR of BM25, dense and RRF on collections")
     quality.add_argument("folders", nargs="+", metavar="DIR", help="BEIR folders")

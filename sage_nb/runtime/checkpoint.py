@@ -93,6 +93,10 @@ class Store(Protocol):
         """One task's part."""
         ...
 
+    def has_part(self, checkpoint: int, name: str) -> bool:
+        """Whether a part is there."""
+        ...
+
     def commit(self, manifest: Manifest) -> None:
         """From now on this checkpoint is the one to go on from."""
         ...
@@ -146,6 +150,11 @@ class MemoryStore:
         with self._lock:
             return self._parts[checkpoint][name]
 
+    def has_part(self, checkpoint: int, name: str) -> bool:
+        """Whether it was written."""
+        with self._lock:
+            return name in self._parts.get(checkpoint, {})
+
     def commit(self, manifest: Manifest) -> None:
         """Forget the others."""
         with self._lock:
@@ -190,6 +199,10 @@ class FolderStore:
     def read(self, checkpoint: int, name: str) -> bytes:
         """Its file."""
         return self._at(checkpoint).get(name)
+
+    def has_part(self, checkpoint: int, name: str) -> bool:
+        """Whether its file is seen from here."""
+        return self._at(checkpoint).exists(name)
 
     def commit(self, manifest: Manifest) -> None:
         """Rename MANIFEST into place: the moment at which the checkpoint counts. Then old ones go."""

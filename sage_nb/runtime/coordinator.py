@@ -30,6 +30,7 @@ LOG = logging.getLogger("sage_nb.runtime")
 TICK = 0.2  # seconds between looks at the clock
 GRACE, CLOSING = 1.0, 0.5  # seconds that a pause waits for its checkpoint, and an end for what is still to be closed
 REMEMBERED = 100  # checkpoints whose figures are kept
+LINES = 1000  # of output that are kept
 Status = Literal["running", "restarting", "finished", "failed", "cancelled", "paused"]
 
 
@@ -55,8 +56,10 @@ class Coordinator:
         self.restarts = 0
         self.committed_count = 0
         self.taken: deque[Taken] = deque(maxlen=REMEMBERED)
+        self.lines: deque[str] = deque(maxlen=LINES)  # that tasks in other processes have printed
         self.warnings = Warnings(settings.restored.warnings if settings.restored else ())
         self.attempt = 0
+        self.on_begin: list[Callable[[int], None]] = []  # before an attempt begins, with its number
         self.on_tick: list[Callable[[], None]] = []
         self.on_finish: list[Callable[[], None]] = []  # while who waits for the end still waits
         self.on_end: list[Callable[[], None]] = []
@@ -97,7 +100,11 @@ class Coordinator:
 
     def kept(self, attempt: int, task: Subtask, part: Part, file: PartFile) -> None:
         """A task has written its part itself, where the barrier said; the part comes without its snapshots."""
-        self._post(attempt, lambda: self._note_part(task, part, file))
+        self._post(attempt, lambda: self._note_kept(task, part, file))
+
+    def unkept(self, attempt: int, checkpoint: int, reason: str) -> None:
+        """A task could not write its part itself."""
+        self._post(attempt, lambda: self._give_up(checkpoint, reason))
 
     def ended(self, attempt: int, task: Subtask) -> None:
         """A task has sent its last record."""
@@ -116,7 +123,6 @@ class Coordinator:
         self._post(attempt, lambda: self._note_failure(task, error))
 
     # What people say, from any thread.
-
     def cancel(self) -> None:
         """Stop at once; what was not committed is lost."""
         self._events.put(lambda: self._finish("cancelled"))
@@ -209,6 +215,8 @@ class Coordinator:
         saved = restored.saved() if restored else {}
         if self.attempt == 0:
             self._fence()
+        for ready in self.on_begin:
+            ready(self.attempt)
         self.status = "running"
         for task in self._tasks:
             task.begin(Begin(self.attempt, saved, restored.checkpoint if restored else 0))
@@ -276,10 +284,14 @@ class Coordinator:
             self._post(attempt, lambda: self._note_part(task, part, file))
             self.probe.at("after ack", task.uid)
         except OSError as error:
-            reason = f"it could not be written: {error}"
-            self._post(attempt, lambda: self._give_up(part.barrier.checkpoint, reason))
+            self.unkept(attempt, part.barrier.checkpoint, f"it could not be written: {error}")
         except Exception as error:  # noqa: BLE001  it is handed on
             self.failed(attempt, task, error)
+
+    def _note_kept(self, task: Subtask, part: Part, file: PartFile) -> None:
+        if self._taking is not None and self._taking.number == part.barrier.checkpoint:
+            self._taking.check_shared(task, file)
+        self._note_part(task, part, file)
 
     def _note_part(self, task: Subtask, part: Part, file: PartFile) -> None:
         taking = self._taking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from sage_nb.stream.build import How, options_of
 from sage_nb.stream.check import is_kind, name_of
 from sage_nb.stream.fingerprint import fingerprint
 from sage_nb.stream.graph import DEAD, MAX_PARALLELISM, Graph, Input, MapSpec, Node, SinkSpec, SourceSpec
-from sage_nb.stream.policy import DeadLetter, Options
+from sage_nb.stream.policy import DeadLetter, Options, Parallelism, Resources
 from sage_nb.stream.sink import CollectSink, JsonlSink, SinkFunction, json_line
 from sage_nb.stream.source import CollectionSource, FileSource, SourceFunction
 from sage_nb.stream.storage import Folder
@@ -57,23 +58,26 @@ class Crew(Protocol):
 class Environment(ABC):
     """Where streams begin, and where their graph is submitted to run.
 
-    `parallelism` is for operators that name none; `checkpoint` keeps progress in a folder, from which the same job
-    goes on; `restart` says what follows a failure (with a checkpoint folder: again, ever more slowly; else nothing).
+    `parallelism` is for operators that name none. "auto", here or as an operator's own, is as many subtasks as there
+    are CPUs (on Ray GPUs, for operators that ask for them), counted when the job is submitted. `checkpoint` keeps
+    progress in a folder, from which the same job goes on; `restart` says what follows a failure (with a checkpoint
+    folder: again, ever more slowly; else nothing).
     """
 
     def __init__(
         self,
         name: str = "job",
         *,
-        parallelism: int = 1,
+        parallelism: Parallelism = 1,
         checkpoint: Checkpointing | str | PathLike[str] | None = None,
         restart: Restart | None = None,
         resources: Mapping[type, Any] | None = None,
         max_parallelism: int = MAX_PARALLELISM,
     ) -> None:
         Options(name=name, parallelism=parallelism)
-        if not parallelism <= max_parallelism <= 2**15:
-            raise BadValueError(f"max_parallelism must be from {parallelism} to {2**15}, got {max_parallelism!r}")
+        least = 1 if parallelism == "auto" else parallelism
+        if not least <= max_parallelism <= 2**15:
+            raise BadValueError(f"max_parallelism must be from {least} to {2**15}, got {max_parallelism!r}")
         self.name, self.parallelism, self.max_parallelism = name, parallelism, max_parallelism
         self.checkpointing = _checkpointing(checkpoint)
         if restart is not None and not hasattr(restart, "delay"):
@@ -117,6 +121,11 @@ class Environment(ABC):
     ) -> Stream:
         """The items of a list; of an iterator, which cannot be rewound; or of a function that returns either."""
         parts = Options(parallelism=how.get("parallelism")).parallelism or 1
+        if parts == "auto":
+            raise BadValueError(
+                'from_collection() deals its list out at once and cannot take parallelism="auto"; give it a number, or '
+                "leave it out and give the next operator the subtasks"
+            )
         return self.from_source(CollectionSource(items, parts), watermark=watermark, **how)
 
     def from_files(
@@ -133,6 +142,10 @@ class Environment(ABC):
     @abstractmethod
     def _crew(self, plan: Plan, coordinator: Coordinator) -> Crew:
         """The tasks of a plan, where this environment runs them."""
+
+    def _room(self, draft: Plan) -> Mapping[Resources, int]:
+        """How many subtasks fill what there is, by what an operator asks for."""
+        return {chain.head.options.resources: _cpus() for chain in draft.undecided}
 
     def _alone(self, node: Node) -> bool:  # noqa: ARG002
         """Whether nothing may be fused to an operator."""
@@ -158,18 +171,19 @@ class Environment(ABC):
         Raises CheckpointError where what is there is damaged, or of another graph.
         """
         dead: list[DeadLetter] = []
-        plan = replace(Plan.of(self._graph(dead), self.parallelism, self._alone), job=self._job())
+        made = Plan.filling(self._graph(dead), self.parallelism, self._alone, self._room)
+        plan = replace(made, job=self._job())
         check_alerts(alerts, plan.graph)
         store = self._store()
         try:
             if store is not None and fresh:
                 store.clear()
             restored = _restored(plan, store, savepoint, lenient=allow_non_restored)
+            return self._started(plan, store, restored, dead, alerts)
         except BaseException:
             if store is not None:
                 store.release()
             raise
-        return self._started(plan, store, restored, dead, alerts)
 
     def _started(
         self,
@@ -249,6 +263,11 @@ class LocalEnvironment(Environment):
 
     def _crew(self, plan: Plan, coordinator: Coordinator) -> Crew:
         return Threads(Wiring(plan, coordinator, self.probe, self._resources))
+
+
+def _cpus() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _restored(plan: Plan, store: Store | None, savepoint: str | None, *, lenient: bool) -> Restored | None:

@@ -16,12 +16,11 @@ from sage_nb.runtime.alerts import Alert
 from sage_nb.runtime.checkpoint import FolderStore
 from sage_nb.runtime.coordinator import Coordinator, Status
 from sage_nb.runtime.metrics import JobMetrics
-from sage_nb.runtime.monitor import Monitor
+from sage_nb.runtime.monitor import Monitor, Watched
 from sage_nb.runtime.panel import summary
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.profile import Profile
 from sage_nb.runtime.progress import Progress
-from sage_nb.runtime.task import Task
 from sage_nb.stream.policy import DeadLetter
 from sage_nb.stream.storage import Folder
 
@@ -45,11 +44,11 @@ class Job:
         self,
         plan: Plan,
         coordinator: Coordinator,
-        tasks: Sequence[Task],
+        tasks: Sequence[Watched],
         dead: Callable[[], Iterator[DeadLetter]],
         alerts: Sequence[Alert] = (),
     ) -> None:
-        self.plan = plan
+        self.plan, self.tasks = plan, tasks
         self._coordinator, self._dead = coordinator, dead
         self._monitor = Monitor(plan, coordinator, tasks, alerts)
 
@@ -83,6 +82,14 @@ class Job:
         Of very many the first and the last hundred are kept, and the number of the others.
         """
         return [*self._coordinator.warnings]
+
+    @property
+    def lines(self) -> list[str]:
+        """What operators in other processes have printed or logged, the last lines of it, each behind its task.
+
+        Those in this process print where it prints.
+        """
+        return list(self._coordinator.lines)
 
     @property
     def dead_letters(self) -> list[DeadLetter]:

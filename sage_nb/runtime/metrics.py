@@ -129,7 +129,10 @@ class JobMetrics(msgspec.Struct, frozen=True, kw_only=True):
         return html(self)
 
 
-def measured(graph: Graph, task: Task, past: Mark | None, now: float) -> tuple[TaskMetrics, list[OperatorMetrics]]:
+Measured = tuple[TaskMetrics, Sequence[OperatorMetrics]]
+
+
+def measured(graph: Graph, task: Task, past: Mark | None, now: float) -> Measured:
     """The numbers of a task and its operators; rates since `past`. `now` in monotonic seconds."""
     mark = task.mark(now)
     if past is None or past.attempt != mark.attempt:

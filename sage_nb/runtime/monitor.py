@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from sage_nb.runtime.accounts import comparable, unbalanced
 from sage_nb.runtime.alerts import Alert, Watch
 from sage_nb.runtime.coordinator import TICK, Coordinator
-from sage_nb.runtime.metrics import JobMetrics, measured
+from sage_nb.runtime.metrics import JobMetrics, Measured, measured
 from sage_nb.runtime.operators.running import RECEIVED
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.task import Task
@@ -18,10 +19,27 @@ SPAN = 1.0  # seconds that rates are told over
 LOOKS, REST = 20, 0.02  # a live job's accounts are looked at so often, with so many seconds between
 
 
+@runtime_checkable
+class Reporting(Protocol):
+    """A task elsewhere, which tells its numbers itself."""
+
+    @property
+    def report(self) -> Measured:
+        """The last ones heard."""
+        ...
+
+    def mark(self, now: float) -> Mark:
+        """Nothing to tell rates by: it does so itself."""
+        ...
+
+
+Watched = Task | Reporting
+
+
 class Monitor:
     """The numbers of a job, and its alerts."""
 
-    def __init__(self, plan: Plan, coordinator: Coordinator, tasks: Sequence[Task], alerts: Sequence[Alert]) -> None:
+    def __init__(self, plan: Plan, coordinator: Coordinator, tasks: Sequence[Watched], alerts: Sequence[Alert]) -> None:
         self._plan, self._coordinator, self._tasks = plan, coordinator, tasks
         self._begun = time.monotonic()
         self._marks: tuple[tuple[Mark, ...], ...] = ()  # the last second's, oldest first
@@ -52,7 +70,7 @@ class Monitor:
         coordinator = self._coordinator
         now = coordinator.done_at if coordinator.done.is_set() else time.monotonic()
         past = self._marks[0] if self._marks else (None,) * len(self._tasks)
-        found = [measured(self._plan.graph, *pair, now) for pair in zip(self._tasks, past, strict=True)]
+        found = [self._measured(*pair, now) for pair in zip(self._tasks, past, strict=True)]
         return JobMetrics(
             name=self._plan.graph.name,
             status=coordinator.status,
@@ -70,10 +88,13 @@ class Monitor:
     def unbalanced(self) -> list[str]:
         """What does not add up. Of a job that was stopped on its way nothing can be said: what was moving comes again.
 
-        A job at work is looked at several times: what is amiss shows each time, what only moves does not.
+        A job at work is looked at several times: what is amiss shows each time, what only moves does not. That needs
+        numbers of one moment, which tasks elsewhere cannot give while they work.
         """
         if self._coordinator.status == "finished":
             return self._compared([self.metrics()] * 3)
+        if any(isinstance(task, Reporting) for task in self._tasks):
+            return []
         found: list[str] = []
         for _ in range(LOOKS):
             looks = [self.metrics() for _ in range(3)]
@@ -86,6 +107,9 @@ class Monitor:
                 return []
             time.sleep(REST)
         return found
+
+    def _measured(self, task: Watched, past: Mark | None, now: float) -> Measured:
+        return task.report if isinstance(task, Reporting) else measured(self._plan.graph, task, past, now)
 
     def _compared(self, looks: Sequence[JobMetrics]) -> list[str]:
         first, between, last = looks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +17,9 @@ from sage_nb.stream.graph import (
     TailSpec,
     TimesSpec,
 )
+from sage_nb.stream.policy import Parallelism, Resources
 
+UNDECIDED = 2**15 + 1  # subtasks of an operator that is to have as many as there is room for: more than any may have
 ALONE = (HeadSpec, TailSpec)  # their signs are not those of the operators around them
 
 
@@ -67,6 +69,27 @@ class Plan:
         made = tuple(Chain(tuple(nodes), subtasks(nodes[0][1], parallelism)) for nodes in chains)
         return cls(graph, made, parallelism)
 
+    @classmethod
+    def filling(cls, graph: Graph, parallelism: Parallelism, alone: Callable[[Node], bool], fill: Fill) -> Plan:
+        """As `of`, with "auto" decided by `fill`, from a draft in which those operators' chains are undecided."""
+        if not any(_auto(node, parallelism) for _, node in graph.nodes):
+            return cls.of(graph, int(parallelism), alone)
+        default = 1 if parallelism == "auto" else parallelism  # if that is "auto", no operator is left without a number
+        draft = cls.of(graph.decided(lambda node: UNDECIDED if _auto(node, parallelism) else None), default, alone)
+        room = fill(draft)
+
+        def number(node: Node) -> int | None:
+            if not _auto(node, parallelism):
+                return None
+            return max(1, min(graph.max_parallelism, room[node.options.resources]))
+
+        return cls.of(graph.decided(number), default, alone)
+
+    @property
+    def undecided(self) -> list[Chain]:
+        """Chains that are to fill what there is."""
+        return [chain for chain in self.chains if chain.parallelism == UNDECIDED]
+
     def chain_of(self, node: Node) -> Chain:
         """The chain that holds an operator."""
         return self._holding[node]
@@ -95,9 +118,18 @@ class Plan:
         return next(chain for chain in self.chains if isinstance(spec := chain.head.spec, kind) and spec.loop is loop)
 
 
+Fill = Callable[[Plan], Mapping[Resources, int]]  # for undecided chains: how many subtasks, by what they ask for
+
+
 def subtasks(node: Node, parallelism: int) -> int:
     """How many subtasks an operator runs in."""
-    return node.options.parallelism or (1 if isinstance(node.spec, SourceSpec) else parallelism)
+    return int(node.options.parallelism or (1 if isinstance(node.spec, SourceSpec) else parallelism))
+
+
+def _auto(node: Node, parallelism: Parallelism) -> bool:
+    """Whether an operator is to fill what there is: it says so, or says nothing where that is the default."""
+    own = node.options.parallelism
+    return own == "auto" or (own is None and parallelism == "auto" and not isinstance(node.spec, SourceSpec))
 
 
 def straight(read: Input, reader: Node, parallelism: int) -> bool:

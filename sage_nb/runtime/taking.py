@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from sage_nb.runtime.checkpoint import FORMAT, Manifest, PartFile, Store
 from sage_nb.runtime.messages import Subtask
+from sage_nb.runtime.operators.guard import MisuseError
 from sage_nb.runtime.plan import Plan
 
 
@@ -34,6 +35,17 @@ class Taking:
     savepoint: tuple[Store, Future[int]] | None = None  # where a copy is to lie, and who waits for it
     files: list[PartFile] = field(default_factory=list)
     aligned_s: float = 0.0
+
+    def check_shared(self, task: Subtask, file: PartFile) -> None:
+        """What a task elsewhere wrote itself is to be seen from here.
+
+        Raises MisuseError where it is not.
+        """
+        if self.store is not None and not self.store.has_part(self.number, file.name):
+            raise MisuseError(
+                f"task {task!r} wrote its part of checkpoint {self.number} to {self.store.url!r}, and it is not there "
+                f"for the others; give checkpoint= a folder that all processes and nodes share"
+            )
 
     def manifest(self, plan: Plan) -> Manifest:
         """What there is to commit."""

@@ -26,7 +26,7 @@ from sage_nb.stream.graph import (
     WindowJoinSpec,
     WindowSpec,
 )
-from sage_nb.stream.policy import Batching, CircuitBreaker, OnError, Options, Retry
+from sage_nb.stream.policy import Batching, CircuitBreaker, OnError, Options, Parallelism, Retry
 from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
 from sage_nb.stream.window import Span, TimeWindows
 
@@ -36,7 +36,7 @@ class How(TypedDict, total=False):
 
     name: str
     uid: str
-    parallelism: int
+    parallelism: Parallelism
     resources: Mapping[str, float]
     retry: Retry
     breaker: CircuitBreaker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Any
 
@@ -290,6 +290,16 @@ class Graph:
         """The id of each operator."""
         return {node: uid for uid, node in self.nodes}
 
+    def decided(self, parallelism: Callable[[Node], int | None]) -> Graph:
+        """The same graph with other numbers of subtasks, for the operators that get one (None: as it is)."""
+        new: dict[Node, Node] = {}
+        for _, node in self.nodes:
+            inputs = tuple(Input(new[each.node], each.output, each.partition, each.port) for each in node.inputs)
+            number = parallelism(node)
+            options = node.options if number is None else replace(node.options, parallelism=number)
+            new[node] = Node(node.spec, inputs, options)
+        return replace(self, nodes=tuple((uid, new[node]) for uid, node in self.nodes))
+
     @property
     def replayable(self) -> bool:
         """Whether all its sources can be read again, so that a job can go on from where it was."""
@@ -309,8 +319,8 @@ class Graph:
 
 
 def _kind(node: Node) -> str:
-    many = node.options.parallelism
-    return f"{node.spec.kind} x{many}" if many and many > 1 else node.spec.kind
+    many = node.options.parallelism or 1
+    return node.spec.kind if many == 1 else f"{node.spec.kind} x{many}"
 
 
 def _ordered(sinks: Iterable[Node]) -> Iterator[Node]:

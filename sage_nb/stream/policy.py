@@ -15,6 +15,8 @@ from sage_nb.records.plain import plain
 from sage_nb.stream.check import callable_with
 
 OnError = Literal["dead_letter", "fail"] | Callable[[Any, Exception], Any]
+Parallelism = int | Literal["auto"]  # subtasks; "auto": as many as fill what the environment has
+Resources = tuple[tuple[str, float], ...]  # what an operator asks for, by name
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ class Options:
 
     name: str = ""
     uid: str = ""
-    parallelism: int | None = None
-    resources: tuple[tuple[str, float], ...] = ()
+    parallelism: Parallelism | None = None
+    resources: Resources = ()
     retry: Retry | None = None
     breaker: CircuitBreaker | None = None
     timeout: float | None = None
@@ -123,10 +125,10 @@ class Options:
     on_error: OnError = "dead_letter"
 
     def __post_init__(self) -> None:
-        if self.parallelism is not None and (
-            isinstance(self.parallelism, bool) or not isinstance(self.parallelism, int) or self.parallelism < 1
-        ):
-            raise BadValueError(f"parallelism must be a whole number of 1 or more, got {self.parallelism!r}")
+        many = self.parallelism
+        whole = isinstance(many, int) and not isinstance(many, bool)
+        if many not in (None, "auto") and not (whole and many >= 1):  # type: ignore[operator]
+            raise BadValueError(f'parallelism must be a whole number of 1 or more, or "auto", got {many!r}')
         if self.timeout is not None:
             _seconds("timeout", self.timeout)
         for name, kind in (("name", str), ("uid", str), ("retry", Retry), ("breaker", CircuitBreaker)):

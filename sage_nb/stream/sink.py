@@ -364,7 +364,7 @@ def parquet_table(values: Sequence[object]) -> Any:
     rows = [msgspec.to_builtins(value) for value in values]
     for row in rows:
         if not isinstance(row, dict):
-            raise BadValueError(f"ParquetSink takes mappings, whose fields are columns; got {row!r:.60}")
+            raise BadValueError(f"a table takes mappings, whose fields are columns; got {row!r:.60}")
     names = dict.fromkeys(name for row in rows for name in row)
     try:
         return pa.table({str(name): [row.get(name) for row in rows] for name in names})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -66,3 +68,11 @@ def test_bench_stream_measures_each_figure(home, capsys):
 def test_bench_stream_refuses_a_scale_it_cannot_run(capsys):
     assert main(["bench", "stream", "--scale", "0"]) == 2
     assert "a scale in (0, 1]" in capsys.readouterr().err
+
+
+def test_cluster_status_without_a_cluster_says_so_in_one_sentence():
+    code = "from sage_nb.cli.main import main; exit(main(['cluster', 'status', '--address', '127.0.0.1:1']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("sage-nb: there is no Ray cluster at '127.0.0.1:1': ")
+    assert done.stderr.count("\n") == 1

@@ -150,7 +150,7 @@ def test_a_value_json_has_no_word_for_goes_to_the_dead_letters_alone(tmp_path):
         ({"n": "two"}, "Parquet cannot hold rows with 'n: string' beside those with 'n: int64'"),
         ({"n": 2**70}, "Parquet has no columns for"),
         ({"n": 1, "empty": {}}, "Parquet cannot hold rows with"),
-        (7, "ParquetSink takes mappings, whose fields are columns; got 7"),
+        (7, "a table takes mappings, whose fields are columns; got 7"),
     ],
 )
 def test_a_row_parquet_cannot_hold_goes_to_the_dead_letters_alone(tmp_path, bad, sentence):

@@ -102,7 +102,7 @@ REFUSED = {
     ),
     "parallelism True": (
         lambda s: s.map(str, parallelism=True),
-        r"map\(\): parallelism must be .* 1 or more, got True",
+        r'map\(\): parallelism must be .* 1 or more, or "auto", got True',
     ),
     "parallelism text": (lambda s: s.map(str, parallelism="2"), r"map\(\): parallelism must be .*, got '2'"),
     "timeout text": (lambda s: s.map(str, timeout="5s"), r"map\(\): timeout must be more than 0 seconds, got '5s'"),

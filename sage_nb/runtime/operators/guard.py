@@ -43,6 +43,10 @@ class MisuseError(BadValueError):
     """A mistake in the code of a job: every record would meet it, so no policy covers it up."""
 
 
+class TaskLostError(SageError):
+    """A task that cannot be reached: its process, or its node, is gone. A new attempt may mend it."""
+
+
 class WrongReturnError(MisuseError):
     """A function gave what its operator cannot use."""
 
@@ -264,7 +268,7 @@ def _twice(error: Exception, second: Exception) -> Exception:
 
 def hopeless(error: Exception) -> bool:
     """Whether a new attempt would meet the same error: a mistake in the job, not an accident."""
-    return isinstance(error, SageError) and not isinstance(error, OperatorError)
+    return isinstance(error, SageError) and not isinstance(error, (OperatorError, TaskLostError))
 
 
 def departed(task: str, error: BaseException) -> Exception:

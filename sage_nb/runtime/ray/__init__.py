@@ -1,0 +1,1 @@
+"""Jobs on Ray Core actors; the only place that imports ray."""

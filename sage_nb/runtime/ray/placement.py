@@ -1,0 +1,139 @@
+"""Where a job's actors go: what they ask for is reserved for all of them at once, or refused with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from sage_nb.errors import BadValueError, SageError
+from sage_nb.runtime.plan import Chain, Plan
+from sage_nb.runtime.ray.host import Actor
+from sage_nb.runtime.ray.pool import POOL
+from sage_nb.runtime.ray.shipping import stays
+
+KNOWN = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+OPTIONS = ("num_cpus", "num_gpus", "memory")
+
+
+class PlacementError(SageError):
+    """The cluster has no room for what a job asks."""
+
+
+@dataclass
+class Placement:
+    """The reservation of a job: a bundle for each actor that asks for something."""
+
+    group: Any = None
+    bundles: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @classmethod
+    def reserved(cls, plan: Plan, timeout: float) -> Placement:
+        """Reserve what the operators of `plan` ask for.
+
+        Raises PlacementError where that is not to be had within `timeout` seconds.
+        """
+        asked: dict[tuple[str, int], dict[str, float]] = {}
+        for chain in plan.chains:
+            wants = wanted(chain)
+            if wants and not stays(chain.head):
+                asked.update({(chain.uid, subtask): wants for subtask in range(chain.parallelism)})
+        if not asked:
+            return cls()
+        _check_totals(asked)
+        before = ray.available_resources()
+        group = placement_group(list(asked.values()), strategy="PACK")
+        if not group.wait(timeout):
+            remove_placement_group(group)
+            raise PlacementError(_refusal(asked, timeout, before))
+        return cls(group, {task: at for at, task in enumerate(asked)})
+
+    def actor(self, chain: Chain, subtask: int) -> Any:
+        """An actor for a task: one that was left by another job where nothing is asked for, else a new one."""
+        idle = None if chain.head.options.resources else POOL.take()
+        return idle or Actor.options(**self._options(chain, subtask)).remote()
+
+    def release(self, chain: Chain, actor: Any, *, sound: bool) -> None:
+        """The actor's task has ended: keep it for the next job, if it may be."""
+        if not sound or chain.head.options.resources or not POOL.keep(actor):
+            ray.kill(actor)
+
+    def _options(self, chain: Chain, subtask: int) -> dict[str, Any]:
+        resources = dict(chain.head.options.resources)
+        given: dict[str, Any] = {name: resources[name] for name in OPTIONS if name in resources}
+        own = {name: amount for name, amount in resources.items() if name not in OPTIONS}
+        options: dict[str, Any] = {"num_cpus": 0, **given}
+        if own:
+            options["resources"] = own
+        bundle = self.bundles.get((chain.uid, subtask))
+        if bundle is not None:
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self.group, bundle)
+        return options
+
+    def environment(self, chain: Chain) -> dict[str, str]:
+        """Variables of the actor's process: no GPU where none was asked for, and the share where it is one.
+
+        Set by the actor itself: a `runtime_env` would cost a new process for each.
+        """
+        gpus = dict(chain.head.options.resources).get("num_gpus", 0)
+        if not gpus:
+            return {"CUDA_VISIBLE_DEVICES": ""}
+        return {"SAGE_GPU_FRACTION": str(gpus)} if gpus < 1 else {}
+
+    def remove(self) -> None:
+        """Give back what was reserved."""
+        if self.group is not None:
+            remove_placement_group(self.group)
+            self.group = None
+
+
+def wanted(chain: Chain) -> dict[str, float]:
+    """What an actor of a chain asks for, in Ray's words."""
+    resources = {KNOWN.get(name, name): float(amount) for name, amount in chain.head.options.resources if amount}
+    gpus = resources.get("GPU", 0.0)
+    if gpus > 1 and gpus != int(gpus):
+        raise BadValueError(
+            f"operator {chain.head.name!r} asks for {gpus:g} GPUs; a share is less than 1, more than one are whole"
+        )
+    return resources
+
+
+def _check_totals(asked: Mapping[tuple[str, int], Mapping[str, float]]) -> None:
+    """What exceeds the whole cluster is refused at once."""
+    total = ray.cluster_resources()
+    for kind in {kind for wants in asked.values() for kind in wants}:
+        wants = sum(each.get(kind, 0.0) for each in asked.values())
+        if wants > total.get(kind, 0.0) + 1e-9:
+            raise PlacementError(
+                f"the job asks for {_amounts(asked, kind)} and the cluster has {total.get(kind, 0.0):g} {kind} in all; "
+                f"lower parallelism or resources, or add nodes"
+            )
+
+
+def _refusal(asked: Mapping[tuple[str, int], Mapping[str, float]], timeout: float, before: Mapping[str, float]) -> str:
+    kinds = sorted({kind for wants in asked.values() for kind in wants})
+    total, now = ray.cluster_resources(), ray.available_resources()
+    # each attempt to place a bundle takes what it asks for, for a moment: what is free now may be too little
+    free = {kind: max(before.get(kind, 0.0), now.get(kind, 0.0)) for kind in kinds}
+    said = "; ".join(
+        f"{_amounts(asked, kind)}, {free.get(kind, 0.0):g} of {total.get(kind, 0.0):g} {kind} free" for kind in kinds
+    )
+    enough = all(free.get(kind, 0.0) >= sum(w.get(kind, 0.0) for w in asked.values()) - 1e-9 for kind in kinds)
+    pieces = " (free in pieces too small for one of them: a share must fit one device)" if enough else ""
+    return (
+        f"the job could not be placed within {timeout:g} s: it asks for {said}{pieces}; "
+        f"end other jobs, lower parallelism or resources, or add nodes"
+    )
+
+
+def _amounts(asked: Mapping[tuple[str, int], Mapping[str, float]], kind: str) -> str:
+    """As in `2 x 0.5 GPU (embed)`."""
+    counts: dict[tuple[str, float], int] = {}
+    for (uid, _), wants in asked.items():
+        if kind in wants:
+            counts[uid, wants[kind]] = counts.get((uid, wants[kind]), 0) + 1
+    return ", ".join(f"{count} x {amount:g} {kind} ({uid})" for (uid, amount), count in counts.items())

@@ -159,9 +159,14 @@ class CollectSink(TwoPhaseSink[In]):
         if not self._waiting:
             return None
         name, waiting, self._waiting = uuid.uuid4().hex, self._waiting, []
-        with self._shared.lock:
-            self._shared.prepared[name] = (self._subtask, waiting)
+        self.hold(name, self._subtask, waiting)
         return name
+
+    def hold(self, name: str, subtask: int, values: list[In], /) -> None:
+        """What a subtask has prepared, wherever that is."""
+        with self._shared.lock:
+            self._shared.begun = True
+            self._shared.prepared[name] = (subtask, values)
 
     def commit(self, handle: Any, /) -> None:
         """Into the list, once; what another sink prepared is not here."""
@@ -172,8 +177,12 @@ class CollectSink(TwoPhaseSink[In]):
     def discard(self, checkpoint: int, /) -> None:  # noqa: ARG002
         """What waits, or was prepared and not committed, came after the checkpoint."""
         self._waiting = []
+        self.drop(self._subtask)
+
+    def drop(self, subtask: int, /) -> None:
+        """Forget what a subtask prepared and did not commit."""
         with self._shared.lock:
-            mine = [name for name, (subtask, _) in self._shared.prepared.items() if subtask == self._subtask]
+            mine = [name for name, (whose, _) in self._shared.prepared.items() if whose == subtask]
             for name in mine:
                 del self._shared.prepared[name]
 

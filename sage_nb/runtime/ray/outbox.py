@@ -89,7 +89,7 @@ class Outbox:
             self._events.append(event)
             self._changed.notify_all()
 
-    def deliver(self, sink: str, method: str, payload: Any) -> int:
+    def deliver(self, sink: str, method: str, payload: tuple[Any, ...]) -> int:
         """A delivery to a sink at home; its number, for `arrived`.
 
         Raises MisuseError where it cannot be sent.
@@ -138,32 +138,39 @@ OUTBOX = Outbox()  # an actor process has one task, hence one
 
 
 class HomeTwoPhase(TwoPhaseSink[Any]):
-    """Stands for a two-phase sink at home: prepares here, commits there."""
+    """Stands for a two-phase sink at home, which holds what is prepared here: a checkpoint has only its name."""
 
     def __init__(self, key: str) -> None:
         self._key = key
-        self._waiting: list[Any] = []
 
-    def open(self, context: Context, /) -> None:  # noqa: ARG002
+    def open(self, context: Context, /) -> None:
         """Nothing waits yet."""
-        self._waiting = []
+        self._subtask = context.subtask
+        self._waiting: list[Any] = []
 
     def write_batch(self, values: Sequence[Any], /) -> None:
         """Kept aside."""
         self._waiting.extend(values)
 
     def prepare(self, checkpoint: int, /) -> Any:  # noqa: ARG002
-        """What waits, under a name of its own."""
-        waiting, self._waiting = self._waiting, []
-        return [uuid.uuid4().hex, waiting] if waiting else None
+        """What waits, under a name of its own, once it is at home."""
+        if not self._waiting:
+            return None
+        name, waiting, self._waiting = uuid.uuid4().hex, self._waiting, []
+        self._told("hold", name, self._subtask, waiting)
+        return name
 
     def commit(self, handle: Any, /) -> None:
         """At home, which has it when this returns."""
-        OUTBOX.arrived(OUTBOX.deliver(self._key, "commit", handle))
+        self._told("commit", handle)
 
     def discard(self, checkpoint: int, /) -> None:  # noqa: ARG002
-        """What waits came after the last checkpoint."""
+        """What waits, or was prepared and not committed, came after the checkpoint."""
         self._waiting = []
+        self._told("drop", self._subtask)
+
+    def _told(self, method: str, *payload: Any) -> None:
+        OUTBOX.arrived(OUTBOX.deliver(self._key, method, payload))
 
 
 class HomeSink(SinkFunction[Any]):
@@ -175,7 +182,7 @@ class HomeSink(SinkFunction[Any]):
 
     def write_batch(self, values: Sequence[Any], /) -> None:
         """Sent home."""
-        self._last = OUTBOX.deliver(self._key, "write_batch", list(values))
+        self._last = OUTBOX.deliver(self._key, "write_batch", (list(values),))
 
     def flush(self) -> None:
         """All of it is there."""

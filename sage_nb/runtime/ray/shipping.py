@@ -52,7 +52,7 @@ class Ship:
         """Hand what came for a sink at home to it; its error says whose it is."""
         name, sink = self._sinks[delivery.sink]
         with naming(name, "written to"):
-            getattr(sink, delivery.method)(cloudpickle.loads(delivery.payload))
+            getattr(sink, delivery.method)(*cloudpickle.loads(delivery.payload))
 
     def _pickled(self, chain: Chain) -> bytes:
         mine = {node for _, node in chain.nodes}

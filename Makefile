@@ -1,6 +1,7 @@
 # The whole vocabulary: make demo · test · lint · types · fmt. Every target sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
+ON_RAY := tests/runtime/ray tests/retrieval/test_on_ray.py  # they share one cluster, and want both cores for it
 EXTRAS := pdf,html,chinese,openai,ray-data,dev
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -11,7 +12,8 @@ demo: .venv/ready
 	$(BIN)/sage-nb demo
 
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(ON_RAY))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ON_RAY)
 
 lint: .venv/ready
 	$(BIN)/ruff check sage_nb tests

@@ -15,21 +15,6 @@ settings.register_profile("sage", deadline=None)  # machines are shared: how lon
 settings.load_profile("sage")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """With `--dist loadgroup`, one process runs all tests on Ray, since they share a cluster; it begins with them.
-
-    The marks that xdist has for this do not reach its scheduler with pytest 9.2.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class OneForRay(LoadScopeScheduling):
-        def _split_scope(self, nodeid):
-            return "ray" if "/ray/" in nodeid or "_on_ray.py" in nodeid else nodeid
-
-    return OneForRay(config, log) if config.getvalue("dist") == "loadgroup" else None
-
-
 @pytest.fixture(scope="session")
 def cluster():
     """Ray, connected to one small cluster for all tests, with GPUs that it only says it has."""

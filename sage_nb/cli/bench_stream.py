@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -125,12 +125,17 @@ def bench_stream(out: str, repeats: int = 5, scale: float = 1.0) -> None:
     """Measure, print a table, and write one JSON under `out`; `scale` is the share of the usual number of records."""
     if repeats < 1 or not 0 < scale <= 1:
         raise BadValueError(f"bench stream needs 1 repeat or more and a scale in (0, 1], got {repeats} and {scale:g}")
+    report("stream", out, _figures(repeats, scale), repeats=repeats, scale=scale)
+
+
+def report(kind: str, out: str, measured: Iterable[Figure], **settings: Any) -> None:
+    """Print figures as they come, then all as a table; write them as one JSON under `out`."""
     figures = []
-    for figure in _figures(repeats, scale):
+    for figure in measured:
         print(f"{figure.name}: {_short(figure.median)} {figure.unit}", flush=True)
         figures.append(figure)
     print("\n" + text_table(["figure", "unit", "median", "spread", "bar", "met"], [figure.row for figure in figures]))
-    save("stream", out, figures=[figure.facts for figure in figures], repeats=repeats, scale=scale)
+    save(kind, out, figures=[figure.facts for figure in figures], **settings)
 
 
 def _figures(repeats: int, scale: float) -> Iterator[Figure]:

@@ -6,8 +6,10 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from sage_nb.cli.bench import bench_quality
+from sage_nb.cli.bench_ray import bench_ray, bench_scale
 from sage_nb.cli.bench_stream import bench_stream
 from sage_nb.cli.cluster import status
 from sage_nb.cli.demo import demo
@@ -64,7 +66,21 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--scale", type=float, default=1.0, help="share of the records to run (default 1)")
     stream.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     stream.set_defaults(run=lambda options: bench_stream(options.out, options.repeats, options.scale))
+    _add_ray_benches(bench)
     return parser
+
+
+def _add_ray_benches(bench: Any) -> None:
+    ray = bench.add_parser("ray", help="start, throughput, recovery and checkpoints of a job on Ray actors")
+    ray.add_argument("--repeats", type=int, default=3, help="how often to measure each figure (default 3)")
+    ray.add_argument("--scale", type=float, default=1.0, help="share of the records to run (default 1)")
+    ray.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    ray.set_defaults(run=lambda options: bench_ray(options.out, options.repeats, options.scale))
+    scale = bench.add_parser("scale", help="throughput of 25 ms tasks on 1 to 16 nodes, simulated on this machine")
+    scale.add_argument("--nodes", type=int, default=16, help="the most nodes (default 16)")
+    scale.add_argument("--tasks", type=int, default=200, help="tasks for each node (default 200)")
+    scale.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    scale.set_defaults(run=lambda options: bench_scale(options.out, options.nodes, options.tasks))
 
 
 def _index(options: argparse.Namespace) -> None:

@@ -63,6 +63,11 @@ def connect(options: ClusterOptions) -> None:
         raise ClusterError(_explained(options.address, error)) from error
 
 
+def leave() -> None:
+    """End the connection of this process, and the cluster where it was started by it."""
+    ray.shutdown()
+
+
 def _check_same(options: ClusterOptions) -> None:
     """Asked for something else than what this process is connected to: said, not ignored."""
     total = ray.cluster_resources()

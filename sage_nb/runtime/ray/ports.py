@@ -14,7 +14,8 @@ from sage_nb.runtime.operators.guard import MisuseError, TaskLostError
 from sage_nb.runtime.wiring import Address
 from sage_nb.stream.batch import FULL, Batch, Item
 
-WINDOW = 4  # pushes under way on a channel
+WINDOW = 8  # pushes under way on a channel
+LANDED = 4  # of them, whose answers are taken with one call: each call costs a quarter of what a push does
 LOOK = 0.2  # seconds between looks whether the attempt is over, while a push is under way
 
 Peers = Mapping[tuple[str, int], Any]  # actors by task
@@ -62,18 +63,27 @@ class Pushing:
             ) from error
 
     def _land(self) -> None:
-        """The oldest push is in; where it found no room, wait for some."""
-        if self._answer(self._under_way.popleft()) <= 0:
-            self._answer(self._actor.room.remote(self._job, self._attempt, self._to.channel))
+        """The oldest pushes are in; where the last of them found no room, wait for some."""
+        oldest = [self._under_way.popleft() for _ in range(LANDED)]
+        if self._answers(oldest)[-1] <= 0:
+            self._answers([self._actor.room.remote(self._job, self._attempt, self._to.channel)])
 
-    def _answer(self, reference: Any) -> int:
-        while not ray.wait([reference], timeout=LOOK)[0]:
-            if self._gate.attempt != self._attempt:
-                raise FencedError
+    def _answers(self, references: list[Any]) -> list[int]:
+        answers: list[Any] = []
+        while not answers:
+            answers = self._look(references)
+        if None in answers:
+            raise FencedError
+        return answers
+
+    def _look(self, references: list[Any]) -> list[Any]:
+        """What was answered, or nothing yet."""
         try:
-            answer = ray.get(reference)
+            answers: list[Any] = ray.get(references, timeout=LOOK)
+        except ray.exceptions.GetTimeoutError:
+            if self._gate.attempt != self._attempt:
+                raise FencedError from None
+            return []
         except ray.exceptions.RayActorError as lost:
             raise TaskLostError(f"task {self._to.uid}[{self._to.subtask}] cannot be reached any more") from lost
-        if answer is None:
-            raise FencedError
-        return int(answer)
+        return answers

@@ -1,0 +1,190 @@
+"""`sage-nb bench ray` and `bench scale`: what a job on Ray actors costs, and how it grows with the nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from sage_nb.cli.bench_stream import KEYS, Discard, Figure, Stopwatch, Tally, Ticks, report
+from sage_nb.errors import BadValueError
+from sage_nb.runtime.checkpoint import Checkpointing
+from sage_nb.runtime.job import Job
+from sage_nb.runtime.restart import FixedDelay
+
+CPUS = 2  # that the cluster is said to have
+PLACES = ({"num_cpus": 0.25}, {"num_cpus": 0.3}, {"num_cpus": 0.35})  # unlike, so that operators are not fused
+TASK_S = 0.025  # seconds that a task of `bench scale` sleeps
+
+
+class HomeStopwatch(Stopwatch):
+    """Notes the times here, wherever the records are."""
+
+    at_home = True
+
+
+class Span(Discard):
+    """Drops records; notes in a file when the first and the last came, and how many."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path, self._first, self._last, self._count = path, 0.0, 0.0, 0
+
+    def write_batch(self, values: Sequence[Any], /) -> None:
+        """Note the time."""
+        self._last = time.time()
+        self._first = self._first or self._last
+        self._count += len(values)
+
+    def close(self) -> None:
+        """Write it down."""
+        Path(self._path).write_text(json.dumps([self._first, self._last, self._count]))
+
+
+def bench_ray(out: str, repeats: int = 3, scale: float = 1.0) -> None:
+    """Measure, print a table, and write one JSON under `out`; `scale` is the share of the usual number of records."""
+    if repeats < 1 or not 0 < scale <= 1:
+        raise BadValueError(f"bench ray needs 1 repeat or more and a scale in (0, 1], got {repeats} and {scale:g}")
+    load = os.getloadavg()[0]
+    report("ray", out, _figures(repeats, scale), repeats=repeats, scale=scale, load_before=load, cores=os.cpu_count())
+
+
+def bench_scale(out: str, nodes: int = 16, tasks: int = 200) -> None:
+    """Throughput of sleeping tasks on 1, 2, 4 … simulated nodes, as a share of so many times that of one node.
+
+    All nodes are processes of this machine: what is shown is that the job is spread and that no actor is a queue for
+    all. Networks, and tasks that compute, it does not show: those share the cores that are here.
+    """
+    if nodes < 2 or tasks < 1:
+        raise BadValueError(f"bench scale needs 2 nodes or more and 1 task or more, got {nodes} and {tasks}")
+    note = "all nodes are processes of one machine; tasks sleep: neither networks nor computing are measured"
+    print(note)
+    report("scale", out, _scaled(nodes, tasks), tasks=tasks, task_s=TASK_S, note=note, cores=os.cpu_count())
+
+
+def _figures(repeats: int, scale: float) -> Iterator[Figure]:
+    from sage_nb.runtime.ray.cluster import leave
+
+    def many(measure: Callable[[], float]) -> list[float]:
+        return [measure() for _ in range(repeats)]
+
+    def cold() -> float:
+        leave()
+        return _first()
+
+    yield Figure("start to first record, no cluster yet", "s", 6.0, False, many(cold))
+    yield Figure("start to first record, cluster at hand", "s", 1.0, False, many(_first))
+    records = int(2_000_000 * scale)
+    yield Figure("three hops between actors", "records/s", 1e5, True, many(lambda: _hops(records)))
+    yield Figure("kill -9 of an actor to the next record", "s", 1.5, False, many(_recovery))
+    costs = many(lambda: _checkpoints(records))
+    yield Figure(f"checkpoint each second, {KEYS} keys: cost", "% of throughput", 15.0, False, costs)
+    leave()
+
+
+def _environment(name: str, **settings: Any) -> Any:
+    from sage_nb.runtime.ray.cluster import ClusterOptions, connect
+    from sage_nb.runtime.ray.environment import RayEnvironment
+
+    connect(ClusterOptions(num_cpus=CPUS))
+    return RayEnvironment(name, **settings)
+
+
+def _done(env: Any) -> Job:
+    job: Job = env.submit()
+    job.wait()
+    return job
+
+
+def _first() -> float:
+    """Seconds from nothing, or from a cluster with idle actors, to the first record in a sink here."""
+    times: list[float] = []
+    begun = time.perf_counter()
+    env = _environment("first")
+    stream = env.from_collection(range(1000)).map(abs).key_by(lambda n: n % 100)
+    stream.map(abs, parallelism=2).sink(HomeStopwatch(times))
+    _done(env)
+    return times[0] - begun
+
+
+def _hops(records: int, checkpoint: Checkpointing | None = None) -> float:
+    """Records a second through source, two maps by key, and a sink, each in an actor of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = _environment("hops", checkpoint=checkpoint)
+        stream = env.from_collection(range(records)).map(lambda n: n, resources=PLACES[0])
+        kept = stream.key_by(lambda n: n % KEYS).process(Tally(), resources=PLACES[1])
+        kept.sink(Span(f"{folder}/span"), resources=PLACES[2])
+        _done(env)
+        first, last, count = json.loads(Path(folder, "span").read_text())
+        return float(count / (last - first))
+
+
+def _recovery() -> float:
+    """Seconds from the end of an actor to the first record of the attempt that follows."""
+    times: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        env = _environment("recovery", checkpoint=Checkpointing(folder, every=0.5), restart=FixedDelay(9, 0.0))
+        stream = env.from_source(Ticks(4000)).map(lambda tick: tick, name="victim", resources=PLACES[0])
+        stream.sink(HomeStopwatch(times))
+        job = env.submit()
+        while job.metrics().committed < 2:
+            time.sleep(0.05)
+        killed = time.perf_counter()
+        os.kill(_pid("victim"), signal.SIGKILL)
+        job.wait()
+    return _back(times, killed) - killed
+
+
+def _back(times: Sequence[float], killed: float) -> float:
+    """When records came again: behind the longest pause since."""
+    later = [at for at in times if at >= killed - 0.1]
+    return max(pairwise(later), key=lambda pair: pair[1] - pair[0])[1]
+
+
+def _pid(operator: str) -> int:
+    from sage_nb.runtime.ray.status import cluster_status
+
+    return next(each.pid for each in cluster_status().actors if each.operator == operator and each.pid)
+
+
+def _checkpoints(records: int) -> float:
+    """Per cent less throughput with a checkpoint each second. Without, with, with, without: a drift favours neither."""
+    rates: dict[bool, float] = {False: 0.0, True: 0.0}
+    for kept in (False, True, True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            rates[kept] += 1 / _hops(records, Checkpointing(folder, every=1.0) if kept else None)
+    return 100 * (1 - rates[False] / rates[True])
+
+
+def _scaled(most: int, tasks: int) -> Iterator[Figure]:
+    from sage_nb.runtime.ray.simulated import simulated_cluster
+
+    with simulated_cluster() as cluster:
+        one = 0.0
+        for nodes in (2**power for power in range(most.bit_length())):
+            cluster.grow(nodes)
+            rate = _slept(nodes * tasks)
+            one = one or rate
+            print(f"{nodes} nodes: {rate:.1f} tasks/s, {rate / one:.2f} times one node's", flush=True)
+            if nodes > 1:
+                yield Figure(f"{nodes} nodes, share of linear", "of 1", 0.8, True, [rate / one / nodes])
+
+
+def _slept(tasks: int) -> float:
+    """Tasks a second, on all nodes."""
+    from sage_nb.runtime.ray.environment import RayEnvironment
+
+    with tempfile.TemporaryDirectory() as folder:
+        env = RayEnvironment("scale", placement_timeout=120.0)
+        stream = env.from_collection(range(tasks))
+        stream = stream.map(lambda _: time.sleep(TASK_S), parallelism="auto", resources={"num_cpus": 1})
+        stream.sink(Span(f"{folder}/span"), parallelism=1)
+        _done(env)
+        first, last, count = json.loads(Path(folder, "span").read_text())
+        return float(count / (last - first))

@@ -1,0 +1,49 @@
+"""Several nodes on one machine, as Ray's own tests have them: for measuring and testing without a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.cluster_utils import Cluster
+
+from sage_nb.runtime.ray.cluster import ClusterOptions, connect
+
+STORE_BYTES = 80_000_000  # of shared memory for each node
+
+
+class SimulatedCluster:
+    """A head without CPUs, and nodes of one declared CPU each; all share what this machine really has."""
+
+    def __init__(self) -> None:
+        head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = 0
+
+    @property
+    def address(self) -> str:
+        """Of its head."""
+        return str(self._cluster.address)
+
+    def grow(self, nodes: int) -> None:
+        """Add nodes until there are so many."""
+        while self.nodes < nodes:
+            self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+            self.nodes += 1
+
+    def close(self) -> None:
+        """End all of it."""
+        ray.shutdown()
+        self._cluster.shutdown()
+
+
+@contextmanager
+def simulated_cluster() -> Iterator[SimulatedCluster]:
+    """A cluster of no nodes yet, which this process is connected to until the end of the block."""
+    cluster = SimulatedCluster()
+    try:
+        connect(ClusterOptions(cluster.address))
+        yield cluster
+    finally:
+        cluster.close()

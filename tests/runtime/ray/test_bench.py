@@ -10,8 +10,6 @@ import pytest
 
 from sage_nb.cli.main import main
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def figures(folder, *arguments):
     """What a benchmark wrote down."""

@@ -13,7 +13,7 @@ from sage_nb.runtime.restart import FixedDelay
 from sage_nb.stream.sink import CollectSink
 from tests.runtime.jobs import Once
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ from sage_nb.runtime.restart import FixedDelay
 from sage_nb.stream.sink import CollectSink
 from tests.runtime.jobs import Paced, clicks
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 def until(true, timeout=60.0):
     """Wait for it."""

@@ -31,10 +31,11 @@ from sage_nb.runtime.wiring import Wiring
 from sage_nb.stream.api import Sinks, Stream
 from sage_nb.stream.build import How, options_of
 from sage_nb.stream.check import is_kind, name_of
+from sage_nb.stream.encode import json_line
 from sage_nb.stream.fingerprint import fingerprint
 from sage_nb.stream.graph import DEAD, MAX_PARALLELISM, Graph, Input, MapSpec, Node, SinkSpec, SourceSpec
 from sage_nb.stream.policy import DeadLetter, Options, Parallelism, Resources
-from sage_nb.stream.sink import CollectSink, JsonlSink, SinkFunction, json_line
+from sage_nb.stream.sink import CollectSink, JsonlSink, SinkFunction
 from sage_nb.stream.source import CollectionSource, FileSource, SourceFunction
 from sage_nb.stream.storage import Folder
 from sage_nb.stream.time import WatermarkStrategy

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from sage_nb.errors import BadValueError, MissingExtraError
-from sage_nb.stream.sink import parquet_table
+from sage_nb.stream.encode import parquet_table
 from sage_nb.stream.source import SourceFunction
 
 BLOCK = 50_000  # records of a block

@@ -1,8 +1,7 @@
-# The whole vocabulary: make demo · test · test-ray (the crash matrix on actors, too) · lint · types · fmt. Every target sets up .venv by itself.
+# The whole vocabulary: make demo · test · test-ray (what needs a cluster) · lint · types · fmt. Every target sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 ON_RAY := tests/runtime/ray tests/retrieval/test_on_ray.py  # they share one cluster, and want both cores for it
-QUICK_ON_RAY := $(patsubst %,tests/runtime/ray/test_%.py,streams auto bad_input failures status dataset)
 EXTRAS := pdf,html,chinese,openai,ray-data,dev
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -14,7 +13,6 @@ demo: .venv/ready
 
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(ON_RAY))
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(QUICK_ON_RAY)
 
 test-ray: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ON_RAY)

@@ -1,7 +1,7 @@
-# The whole vocabulary: make demo · test · test-ray (what needs a cluster) · lint · types · fmt. Every target sets up .venv by itself.
+# The whole vocabulary: make demo · test (test-ray: only what needs a cluster) · lint · types · fmt. Every target sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
-ON_RAY := tests/runtime/ray tests/retrieval/test_on_ray.py  # they share one cluster, and want both cores for it
+ON_RAY := tests/runtime/ray tests/retrieval/test_on_ray.py  # they share one cluster, and want both cores: behind the others
 EXTRAS := pdf,html,chinese,openai,ray-data,dev
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -13,6 +13,7 @@ demo: .venv/ready
 
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(ON_RAY))
+	$(MAKE) test-ray
 
 test-ray: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ON_RAY)

@@ -7,6 +7,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any model library is imported: no test may reach a hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel processes
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A node that is only slow to answer is not dead: Ray ends the process of a driver whose node it holds for dead.
+os.environ.setdefault("RAY_health_check_failure_threshold", "30")
 
 import pytest
 from hypothesis import settings

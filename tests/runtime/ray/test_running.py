@@ -21,12 +21,12 @@ COUNT, LONG = 4000, 60.0
 WHOLE = sorted((f"k{key}", number) for key in range(5) for number in range(1, COUNT // 5 + 1))
 
 
-def counting(tmp_path, parallelism=2, every=0.1, **settings):
-    """Numbers each key's records, over a few seconds."""
+def counting(tmp_path, parallelism=2, every=0.1, rest=0.03, **settings):
+    """Numbers each key's records, over many seconds unless without a rest."""
     checkpoint = Checkpointing(str(tmp_path / "ckpt"), every=every)
     env = RayEnvironment("count", parallelism=parallelism, checkpoint=checkpoint, **settings)
     data = clicks(COUNT)
-    source = env.from_source(Paced(data[::2], data[1::2], rest=0.004), parallelism=2)
+    source = env.from_source(Paced(data[::2], data[1::2], rest=rest), parallelism=2)
     source.key_by("key").process(Running()).sink(JsonlSink(str(tmp_path / "out")))
     return env
 
@@ -47,7 +47,7 @@ def test_a_paused_job_goes_on_from_where_it_was(tmp_path):
     assert job.status == "paused"
     before = counted(tmp_path)
     assert 0 < len(before) < COUNT
-    finished(counting(tmp_path))
+    finished(counting(tmp_path, rest=0))
     assert counted(tmp_path) == WHOLE
 
 
@@ -56,7 +56,7 @@ def test_a_cancelled_job_shows_what_was_committed_and_no_more(tmp_path):
     until(lambda: shown(tmp_path), LONG)
     job.cancel()
     assert job.status == "cancelled"
-    finished(counting(tmp_path))
+    finished(counting(tmp_path, rest=0))
     assert counted(tmp_path) == WHOLE
 
 
@@ -80,9 +80,9 @@ def test_a_job_shrinks_and_grows_from_its_checkpoints_and_from_a_savepoint(tmp_p
     job = counting(tmp_path, parallelism=2).submit()
     until(lambda: len(counted(tmp_path)) > before, LONG)
     job.pause()
-    finished(counting(tmp_path, parallelism=1))
+    finished(counting(tmp_path, parallelism=1, rest=0))
     assert counted(tmp_path) == WHOLE
-    finished(counting(tmp_path, parallelism=2), savepoint=path, fresh=True)
+    finished(counting(tmp_path, parallelism=2, rest=0), savepoint=path, fresh=True)
     assert counted(tmp_path) == WHOLE
 
 
@@ -123,5 +123,5 @@ def killed_once_it_shows_more(process, tmp_path):
 def test_a_job_whose_driver_was_killed_goes_on_in_a_new_process(cluster, tmp_path):
     killed_once_it_shows_more(driver(tmp_path, cluster.get_runtime_context().gcs_address), tmp_path)
     assert 0 < len(counted(tmp_path)) < COUNT
-    finished(counting(tmp_path))
+    finished(counting(tmp_path, rest=0))
     assert counted(tmp_path) == WHOLE

@@ -22,8 +22,8 @@ def cluster():
     """Ray, connected to one small cluster for all tests, with GPUs that it only says it has."""
     import ray
 
-    from sage_nb.runtime.ray.cluster import ClusterOptions, connect
+    from sage_nb.runtime.ray.cluster import ClusterOptions, connect, leave
 
     connect(ClusterOptions(num_cpus=4, num_gpus=2))
     yield ray
-    ray.shutdown()
+    leave()

@@ -118,6 +118,19 @@ class JobMetrics(msgspec.Struct, frozen=True, kw_only=True):
         """A count of an operator over its subtasks."""
         return sum(getattr(each, count) for each in self.operators if each.uid == uid)
 
+    def skew(self, uid: str) -> float:
+        """How unevenly its subtasks are burdened: records received by the busiest of them, over the mean of all.
+
+        1 is even (and what nothing has come to is), the number of subtasks is all in one, as with a single hot key.
+        """
+        received = [each.received for each in self.operators if each.uid == uid]
+        return max(received) * len(received) / sum(received) if any(received) else 1.0
+
+    @property
+    def spread(self) -> tuple[str, ...]:
+        """The operators of several subtasks, by uid: those whose skew says something."""
+        return tuple(dict.fromkeys(each.uid for each in self.operators if each.subtask))
+
     def __str__(self) -> str:
         from sage_nb.runtime.panel import text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sage_nb.records import markup
@@ -11,37 +11,45 @@ from sage_nb.runtime.metrics import JobMetrics, OperatorMetrics, TaskMetrics
 from sage_nb.runtime.progress import counted
 
 Cell = str | int | float
-Row = tuple[OperatorMetrics, TaskMetrics | None]  # the task, in the row of its first operator
+
+
+class Row(NamedTuple):
+    """An operator in a subtask; in the row of a task's first operator the task, in that of subtask 0 the skew."""
+
+    own: OperatorMetrics
+    task: TaskMetrics | None
+    skew: float | None
 
 
 class Column(NamedTuple):
     """A heading, what stands below it, and whether it is shown where nothing but 0 or nothing does."""
 
     name: str
-    value: Callable[[OperatorMetrics, TaskMetrics | None], Cell]
+    value: Callable[[Row], Cell]
     always: bool = False
 
 
 COLUMNS = (
-    Column("in", lambda each, _: each.received, always=True),
-    Column("out", lambda each, _: each.emitted if each.kind != "sink" else each.passed, always=True),
-    Column("filtered", lambda each, _: each.filtered),
-    Column("late", lambda each, _: each.late),
-    Column("dead letters", lambda each, _: each.dead_letters),
-    Column("fallbacks", lambda each, _: each.degraded),
-    Column("retries", lambda each, _: each.retried),
-    Column("waiting", lambda each, _: each.waiting),
-    Column("in/s", lambda each, _: round(each.received_per_s), always=True),
-    Column("batch", lambda each, _: round(each.mean_batch, 1), always=True),
-    Column("self s", lambda each, _: round(each.self_s, 3), always=True),
-    Column("model s", lambda each, _: round(each.model_s, 3)),
-    Column("queue %", lambda _, task: "" if task is None else round(100 * task.queue_fill)),
-    Column("busy ms/s", lambda _, task: "" if task is None else round(task.busy_ms_per_s), always=True),
-    Column("back-pressured", lambda _, task: "" if task is None else round(task.backpressured_ms_per_s)),
-    Column("idle", lambda _, task: "" if task is None else round(task.idle_ms_per_s), always=True),
-    Column("watermark", lambda each, _: "" if each.watermark is None else f"{each.watermark:.10g}"),
-    Column("lag", lambda each, _: "" if each.lag_s is None else duration(each.lag_s)),
-    Column("delivery", lambda each, _: each.delivery),
+    Column("in", lambda row: row.own.received, always=True),
+    Column("out", lambda row: row.own.emitted if row.own.kind != "sink" else row.own.passed, always=True),
+    Column("filtered", lambda row: row.own.filtered),
+    Column("late", lambda row: row.own.late),
+    Column("dead letters", lambda row: row.own.dead_letters),
+    Column("fallbacks", lambda row: row.own.degraded),
+    Column("retries", lambda row: row.own.retried),
+    Column("waiting", lambda row: row.own.waiting),
+    Column("in/s", lambda row: round(row.own.received_per_s), always=True),
+    Column("skew", lambda row: "" if row.skew is None else round(row.skew, 2)),
+    Column("batch", lambda row: round(row.own.mean_batch, 1), always=True),
+    Column("self s", lambda row: round(row.own.self_s, 3), always=True),
+    Column("model s", lambda row: round(row.own.model_s, 3)),
+    Column("queue %", lambda row: "" if row.task is None else round(100 * row.task.queue_fill)),
+    Column("busy ms/s", lambda row: "" if row.task is None else round(row.task.busy_ms_per_s), always=True),
+    Column("back-pressured", lambda row: "" if row.task is None else round(row.task.backpressured_ms_per_s)),
+    Column("idle", lambda row: "" if row.task is None else round(row.task.idle_ms_per_s), always=True),
+    Column("watermark", lambda row: "" if row.own.watermark is None else f"{row.own.watermark:.10g}"),
+    Column("lag", lambda row: "" if row.own.lag_s is None else duration(row.own.lag_s)),
+    Column("delivery", lambda row: row.own.delivery),
 )
 
 
@@ -106,12 +114,14 @@ def size(count: float) -> str:
 
 def _table(metrics: JobMetrics) -> tuple[list[str], list[list[Cell]]]:
     tasks = {(task.uid, task.subtask): task for task in metrics.tasks}
-    rows: list[Row] = [(each, tasks.get((each.uid, each.subtask))) for each in metrics.operators]
-    shown = [column for column in COLUMNS if column.always or any(column.value(*row) not in ("", 0) for row in rows)]
-    several = {each.uid for each in metrics.operators if each.subtask}
-    cells = [[_label(each, several), *(column.value(each, task) for column in shown)] for each, task in rows]
+    spread = metrics.spread
+    skews: dict[tuple[str, int], float] = {(uid, 0): metrics.skew(uid) for uid in spread}
+    places = [(each, (each.uid, each.subtask)) for each in metrics.operators]
+    rows = [Row(each, tasks.get(place), skews.get(place)) for each, place in places]
+    shown = [column for column in COLUMNS if column.always or any(column.value(row) not in ("", 0) for row in rows)]
+    cells = [[_label(row.own, spread), *(column.value(row) for column in shown)] for row in rows]
     return ["operator", *(column.name for column in shown)], cells
 
 
-def _label(each: OperatorMetrics, several: set[str]) -> str:
-    return f"{each.uid}[{each.subtask}]" if each.uid in several else each.uid
+def _label(each: OperatorMetrics, spread: Sequence[str]) -> str:
+    return f"{each.uid}[{each.subtask}]" if each.uid in spread else each.uid

@@ -44,6 +44,7 @@ TASK_GAUGES = {
     "backpressured_ms_per_s": "Milliseconds of waiting for room in each second, lately",
     "idle_ms_per_s": "Milliseconds of waiting for input in each second, lately",
 }
+SKEW = "Records received by the operator's busiest subtask, over the mean of its subtasks: 1 is even"
 STATUSES = ("running", "restarting", "finished", "failed", "cancelled", "paused")
 PLACE = ("job", "operator", "subtask")
 Placed = tuple[tuple[str, ...], Any]
@@ -57,6 +58,8 @@ def families(metrics: JobMetrics) -> Iterator[Metric]:
     yield from _columns(GAUGES, operators, counter=False)
     yield from _columns(TASK_COUNTERS, tasks, counter=True)
     yield from _columns(TASK_GAUGES, tasks, counter=False)
+    skews = [((metrics.name, uid), metrics.skew(uid)) for uid in metrics.spread]
+    yield _family("sage_skew", SKEW, ("job", "operator"), skews, counter=False)
     yield from _own(metrics)
     yield from _job(metrics)
 

@@ -43,6 +43,42 @@ def test_every_record_is_counted_where_it_went():
     assert metrics.total("map", "received") == 100
 
 
+@pytest.mark.parametrize(
+    ("partitioner", "skew"),
+    [
+        (lambda n, count: n % count, 1.0),  # 20 each
+        (lambda n, count: 3, 4.0),  # all 80 in one of 4
+        (lambda n, count: 0 if n % 2 else n // 2 % count, 2.5),  # 50, 10, 10, 10
+    ],
+)
+def test_skew_is_what_the_busiest_subtask_received_over_the_mean(partitioner, skew):
+    env = LocalEnvironment()
+    dealt = env.from_collection(range(80)).partition_custom(partitioner)
+    dealt.map(abs, name="dealt", parallelism=4).sink(CollectSink([]), parallelism=1)
+    metrics = finished(env).metrics()
+    assert metrics.skew("dealt") == skew
+    assert metrics.spread == ("dealt",)
+    rows = [line.split() for line in str(metrics).splitlines()[1:]]
+    first = next(row for row in rows if row[0] == "dealt[0]")
+    assert first[rows[0].index("skew")] == str(skew)
+
+
+def test_a_hot_key_shows_as_skew_and_one_subtask_or_no_record_as_none():
+    env = LocalEnvironment()
+    hot = env.from_collection(range(100)).key_by(lambda n: "hot").map(abs, name="hot", parallelism=2)
+    hot.filter(lambda n: False).map(abs, name="unused", parallelism=3).sink(CollectSink([]), parallelism=1)
+    metrics = finished(env).metrics()
+    assert [metrics.skew(uid) for uid in ("hot", "unused", "CollectSink")] == [2.0, 1.0, 1.0]
+    assert "skew" not in str(finished(one_each()).metrics())
+
+
+def one_each():
+    """A job of single subtasks."""
+    env = LocalEnvironment()
+    env.from_collection([1]).map(abs).sink(CollectSink([]))
+    return env
+
+
 def test_late_records_show_where_no_one_reads_them():
     rows = clicks(20)
     rows.append({"key": "k0", "n": 20, "time": 1.0})

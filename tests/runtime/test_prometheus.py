@@ -44,6 +44,15 @@ def test_counts_are_those_of_the_job():
     assert ("delivery", "exactly once") in next(key for key in found if key[0] == "sage_delivery")
 
 
+def test_skew_is_that_of_the_job_for_operators_of_several_subtasks():
+    env = LocalEnvironment()
+    env.from_collection(range(9)).key_by(lambda n: 0).map(abs, parallelism=3).sink(CollectSink([]), parallelism=1)
+    found = samples(finished(env).prometheus())
+    assert {key: value for key, value in found.items() if key[0] == "sage_skew"} == {
+        ("sage_skew", ("job", "job"), ("operator", "map")): 3.0
+    }
+
+
 def test_every_family_has_help_and_type_and_counters_end_in_total():
     env = LocalEnvironment()
     env.from_collection(range(10)).map(picky).sink(CollectSink([]))

@@ -12,7 +12,7 @@ from sage_nb.errors import ModelError
 from sage_nb.models.device import Compute
 from sage_nb.models.inference import Batched, Floats, quietly
 from sage_nb.models.weights import weights_hash
-from sage_nb.records.sound import encodable
+from sage_nb.records.surrogates import encodable
 
 
 class CrossEncoder(Protocol):

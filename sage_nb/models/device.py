@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from sage_nb.errors import ModelError, UnknownNameError
 if TYPE_CHECKING:
     import torch
 
+LOG = logging.getLogger("sage_nb.models")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -49,6 +52,21 @@ def choose_compute(device: str | None = None, dtype: str | None = None) -> Compu
     return Compute(device, dtype)
 
 
+def allotted_compute() -> Compute:
+    """What `choose_compute` chooses, within what this process was given: for whoever is about to load a model.
+
+    `SAGE_GPU_FRACTION`, which a RayEnvironment sets for `resources={"num_gpus": 0.5}`, is the share of a GPU's memory
+    that the process keeps to. Where `SAGE_GPUS`, what it asked for, is set and no GPU can be used, models run on the
+    CPU, and that is logged, once. Raises ModelError for a share that is none.
+    """
+    compute = choose_compute()
+    if compute.device.startswith("cuda"):
+        _keep_to_share(compute.device)
+    elif compute.device == "cpu" and "SAGE_GPUS" in os.environ and not os.environ.get("SAGE_DEVICE"):
+        _say_without_gpu(os.environ["SAGE_GPUS"])
+    return compute
+
+
 def describe_devices() -> list[tuple[str, str]]:
     """Facts for a person: devices, whether the CPU multiplies bfloat16, threads."""
     import torch
@@ -70,6 +88,31 @@ def cpu_has_bf16() -> bool:
     return any(known) if known else _flags() & {"avx512_bf16", "amx_bf16"} != set()
 
 
+def _keep_to_share(device: str) -> None:
+    import torch
+
+    given = os.environ.get("SAGE_GPU_FRACTION")
+    if not given:
+        return
+    try:
+        torch.cuda.set_per_process_memory_fraction(float(given), device if ":" in device else None)
+    except ValueError as error:
+        raise ModelError(f"SAGE_GPU_FRACTION must be a number from 0 to 1, got {given!r}") from error
+
+
+@cache
+def _say_without_gpu(asked: str) -> None:
+    """The first time: every model of the process is as slow, and one sentence is enough."""
+    import torch
+
+    LOG.warning(
+        "num_gpus=%s was asked for and torch %s finds no GPU that it can use here, so models run on the CPU; "
+        "look at this node's driver, and that its torch is built for CUDA",
+        asked,
+        torch.__version__,
+    )
+
+
 def _flags() -> set[str]:
     try:
         return set(Path("/proc/cpuinfo").read_text().split())
@@ -89,10 +132,17 @@ def _best_device() -> str:
 
 
 def _fast_dtype(device: str) -> str:
-    import torch
-
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float16"
+        return "bfloat16" if _multiplies_bf16(device) else "float16"
     if device.startswith("mps"):
         return "float16"
     return "bfloat16" if cpu_has_bf16() else "float32"
+
+
+def _multiplies_bf16(device: str) -> bool:
+    """Whether a GPU does so itself: older ones emulate it, slowly."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return False
+    return torch.cuda.get_device_capability(device if ":" in device else None)[0] >= 8

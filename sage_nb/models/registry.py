@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sage_nb.errors import ModelError
 from sage_nb.models.cross_encoder import CrossEncoder, PairScorer
-from sage_nb.models.device import choose_compute
+from sage_nb.models.device import allotted_compute
 from sage_nb.models.encoder import Encoder, SentenceEncoder
 from sage_nb.models.weights import is_at_hand, model_folder
 
@@ -89,7 +89,7 @@ Model = TypeVar("Model")
 def _load(name: str, registered: dict[str, Callable[[], Model]], library: Callable[..., Model]) -> Model:
     if name in registered:
         return registered[name]()
-    return library(name, model_folder(name), choose_compute())
+    return library(name, model_folder(name), allotted_compute())
 
 
 def _load_reranker(name: str, *, named: bool) -> CrossEncoder:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sage_nb.errors import BadValueError, ModelError, UnknownNameError
-from sage_nb.records.sound import encodable
+from sage_nb.records.surrogates import encodable
 from sage_nb.records.values import Document
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import msgspec
 
 from sage_nb.errors import BadValueError
 from sage_nb.records.rows import FIELDS
+from sage_nb.records.surrogates import encodable
 from sage_nb.records.values import Document, Scalar
 
 
@@ -29,15 +30,6 @@ def sound(document: Document) -> Document:
     if meta == document.meta and all(texts[name] == getattr(document, name) for name in FIELDS):
         return document
     return msgspec.structs.replace(document, **texts, meta=meta)
-
-
-def encodable(text: str) -> str:
-    r"""`text` with each lone surrogate as "?": one character for one, so that offsets hold.
-
-    >>> encodable("a\udc80b")
-    'a?b'
-    """
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _sound_meta(document: Document) -> dict[str, Scalar]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from sage_nb.errors import ModelError, UnknownNameError
 from sage_nb.models.batching import in_halves, token_batches
 from sage_nb.models.cross_encoder import PairScorer
-from sage_nb.models.device import Compute, choose_compute, cpu_has_bf16
+from sage_nb.models.device import Compute, allotted_compute, choose_compute, cpu_has_bf16
 from sage_nb.models.encoder import SentenceEncoder
 from sage_nb.models.registry import Models, reranker_at_hand
 from sage_nb.models.weights import bundled_folder, checked
@@ -190,3 +191,54 @@ def test_the_dtype_is_what_the_cpu_has(monkeypatch):
     assert choose_compute("cpu").dtype == ("bfloat16" if cpu_has_bf16() else "float32")
     monkeypatch.setenv("SAGE_DTYPE", "float32")
     assert choose_compute("cpu") == FP32
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A driver that says it has a GPU: its generation can be set, and the shares it was told to keep to are noted."""
+    import torch
+
+    told = SimpleNamespace(generation=9, shares=[])
+
+    def keep_to(share, device=None):
+        if not 0 <= share <= 1:
+            raise ValueError(share)
+        told.shares.append((share, device))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (told.generation, 0))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", keep_to)
+    for name in ("SAGE_DEVICE", "SAGE_DTYPE", "SAGE_GPUS", "SAGE_GPU_FRACTION"):
+        monkeypatch.delenv(name, raising=False)
+    return told
+
+
+@pytest.mark.parametrize(("generation", "dtype"), [(9, "bfloat16"), (8, "bfloat16"), (7, "float16")])
+def test_a_gpu_runs_models_in_the_half_precision_that_it_multiplies(gpu, generation, dtype):
+    gpu.generation = generation
+    assert allotted_compute() == Compute("cuda", dtype)
+
+
+def test_a_process_with_a_share_of_a_gpu_keeps_to_it(gpu, monkeypatch):
+    allotted_compute()
+    assert gpu.shares == []
+    monkeypatch.setenv("SAGE_GPU_FRACTION", "0.25")
+    allotted_compute()
+    monkeypatch.setenv("SAGE_DEVICE", "cuda:1")
+    allotted_compute()
+    assert gpu.shares == [(0.25, None), (0.25, "cuda:1")]
+
+
+@pytest.mark.parametrize("given", ["half", "2"])
+def test_a_share_that_is_none_is_refused(gpu, monkeypatch, given):
+    monkeypatch.setenv("SAGE_GPU_FRACTION", given)
+    with pytest.raises(ModelError, match=f"SAGE_GPU_FRACTION must be a number from 0 to 1, got '{given}'"):
+        allotted_compute()
+
+
+def test_a_gpu_that_was_asked_for_is_not_missed_where_there_is_one_or_the_cpu_was_named(gpu, monkeypatch, caplog):
+    monkeypatch.setenv("SAGE_GPUS", "1")
+    allotted_compute()
+    monkeypatch.setenv("SAGE_DEVICE", "cpu")
+    allotted_compute()
+    assert caplog.records == []

@@ -75,14 +75,14 @@ class Placement:
         return options
 
     def environment(self, chain: Chain) -> dict[str, str]:
-        """Variables of the actor's process: no GPU where none was asked for, and the share where it is one.
+        """Variables of the actor's process: no GPU where none was asked for; else how many, and the share of one.
 
         Set by the actor itself: a `runtime_env` would cost a new process for each.
         """
         gpus = dict(chain.head.options.resources).get("num_gpus", 0)
         if not gpus:
             return {"CUDA_VISIBLE_DEVICES": ""}
-        return {"SAGE_GPU_FRACTION": str(gpus)} if gpus < 1 else {}
+        return {"SAGE_GPUS": f"{gpus:g}"} | ({"SAGE_GPU_FRACTION": str(gpus)} if gpus < 1 else {})
 
     def remove(self) -> None:
         """Give back what was reserved."""

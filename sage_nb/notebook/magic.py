@@ -47,7 +47,8 @@ class SageMagics(Magics):
     def sage(self, line: str, cell: str | None = None) -> object:
         """Run a retrieval pipeline written as a Python expression; a line that starts with `>>` goes on.
 
-        As a line: `%sage "a question"` asks the last pipeline, `%sage trace` shows the last error in full.
+        As a line: `%sage "a question"` asks the last pipeline, `%sage status` shows the Ray cluster with this kernel's
+        jobs, `%sage trace` the last error in full.
         """
         try:
             return self._line(line.strip()) if cell is None else self._cell(line, cell)
@@ -70,8 +71,12 @@ class SageMagics(Magics):
             shown = traceback.format_exception(self._failure) if self._failure else ["there was no error\n"]
             print("".join(shown), end="")  # noqa: T201  this is the command's answer
             return None
+        if line == "status":
+            from sage_nb.runtime.ray.status import cluster_status
+
+            return cluster_status()
         if not line:
-            raise UsageError('write %sage "a question", %sage trace, or a %%sage cell')
+            raise UsageError('write %sage "a question", %sage status, %sage trace, or a %%sage cell')
         if self._stage is None:
             raise UsageError("there is no pipeline to ask yet; run a %%sage cell first")
         return self._stage.search(line.strip("\"'"))

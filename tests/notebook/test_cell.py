@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,20 @@ def test_an_error_in_a_shell_is_short_and_the_trace_is_kept(shell, names):
     with capture_output() as seen:
         shell.run_cell("%sage trace")
     assert "Traceback" in seen.stdout
+
+
+def test_status_without_a_cluster_is_a_sentence(shell, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed.getsockname()[1]}")
+        with capture_output() as seen:
+            shell.run_cell("%sage status")
+    (line,) = (seen.stdout + seen.stderr).splitlines()
+    assert line.startswith("ClusterError: there is no Ray cluster at ")
+    assert line.endswith("start one with `ray start --head`, or leave address out")
+
+
+def test_a_bare_line_names_what_can_be_asked(shell):
+    with capture_output() as seen:
+        shell.run_cell("%sage")
+    assert 'write %sage "a question", %sage status, %sage trace, or a %%sage cell' in seen.stdout + seen.stderr

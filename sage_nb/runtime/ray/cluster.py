@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.services import canonicalize_bootstrap_address_or_die  # what "auto" stands for has no public name
 
 from sage_nb.errors import BadValueError, SageError
 
@@ -88,9 +89,10 @@ def _check_same(options: ClusterOptions) -> None:
 
 def _check_reachable(address: str) -> None:
     """`ray.init` takes a minute to find that nobody listens, or that who does is no cluster."""
-    place = address.removeprefix("ray://")
-    host, _, port = place.rpartition(":")
-    if address in ("auto", "local") or not port.isdigit() or os.environ.get("RAY_USE_TLS", "0") != "0":
+    if address == "auto":
+        address = _running()
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit() or os.environ.get("RAY_USE_TLS", "0") != "0":
         return
     try:
         with socket.create_connection((host or "127.0.0.1", int(port)), CONNECT_S) as line:
@@ -100,6 +102,14 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(_explained(address, error)) from error
     if answer[3:4] != bytes((SETTINGS,)):
         raise ClusterError(_explained(address, ConnectionError("what listens there is no Ray")))
+
+
+def _running() -> str:
+    """Where the cluster is that `RAY_ADDRESS` names, or that was started on this machine: it may have ended since."""
+    try:
+        return str(canonicalize_bootstrap_address_or_die("auto"))
+    except (ConnectionError, ValueError) as error:
+        raise ClusterError(_explained("auto", error)) from error
 
 
 def _explained(address: str | None, error: Exception) -> str:

@@ -11,7 +11,7 @@ from ray._private.state import available_resources_per_node  # what each node ha
 
 from sage_nb.records import markup
 from sage_nb.records.columns import text_table
-from sage_nb.runtime.ray.cluster import ClusterOptions, connect
+from sage_nb.runtime.ray.cluster import ClusterOptions, connect, leave
 from sage_nb.runtime.ray.pool import POOL
 from sage_nb.runtime.ray.registry import REGISTRY
 
@@ -68,7 +68,7 @@ class ActorStatus:
         return [self.job, self.operator, str(self.subtask), self.node[:8], pid]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClusterStatus:
     """A cluster at one moment; `idle` actors wait for the next job, `actors` are of the jobs of this process."""
 
@@ -82,6 +82,8 @@ class ClusterStatus:
         if self.actors:
             parts.append(text_table(ACTORS, [actor.row for actor in self.actors]))
         return "\n\n".join([*parts, self._remark])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """The same facts as tables; names are escaped."""
@@ -103,10 +105,19 @@ class ClusterStatus:
 def cluster_status(address: str | None = None) -> ClusterStatus:
     """The cluster at an address; None is the one this process is connected to, or one that runs on this machine.
 
-    Raises ClusterError where there is none.
+    A process that was connected to none still is not when it has looked: its next job shall have the cluster it asks
+    for. Raises ClusterError where there is none.
     """
     here = ray.is_initialized()
     connect(ClusterOptions(address if address or here else "auto"))
+    try:
+        return _status()
+    finally:
+        if not here:
+            leave()
+
+
+def _status() -> ClusterStatus:
     free: Mapping[str, Mapping[str, float]] = available_resources_per_node()
     nodes = tuple(_node(each, free.get(each["NodeID"], {})) for each in ray.nodes())
     where = ray.get_runtime_context().gcs_address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -54,6 +55,16 @@ def test_no_cluster_at_the_address_is_said_within_ten_seconds():
     for line, address in zip(said, addresses, strict=True):
         assert line.startswith(f"True there is no Ray cluster at '{address}': ")
         assert line.endswith("start one with `ray start --head`, or leave address out")
+
+
+def test_a_cluster_that_has_ended_is_said_by_its_address_within_ten_seconds(monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        command = [sys.executable, "-c", REACHING, "auto"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert re.match(rf"True there is no Ray cluster at '[\d.]+:{port}': .*Connection refused; start one with", said)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ _HOMES = {
     "sage_nb.runtime.environment": ["LocalEnvironment"],
     "sage_nb.runtime.job": ["Job"],
     "sage_nb.runtime.operators.guard": ["CircuitOpenError", "OperatorError", "OperatorTimeoutError"],
+    "sage_nb.runtime.ray.durable": ["jobs"],
     "sage_nb.runtime.ray.environment": ["RayEnvironment"],
     "sage_nb.runtime.restart": ["ExponentialDelay", "FailureRate", "FixedDelay", "NoRestart"],
     "sage_nb.stream.api": ["Stream"],

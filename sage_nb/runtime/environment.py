@@ -12,7 +12,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 from typing_extensions import Self, Unpack
 
 from sage_nb.errors import BadValueError
@@ -21,7 +20,8 @@ from sage_nb.records.plain import pack
 from sage_nb.runtime.alerts import Alert, check_alerts
 from sage_nb.runtime.checkpoint import Checkpointing, FolderStore, MemoryStore, Restored, Store
 from sage_nb.runtime.coordinator import Coordinator, Settings
-from sage_nb.runtime.job import Job
+from sage_nb.runtime.job import Job, OwnJob
+from sage_nb.runtime.letters import letters_folder, letters_in
 from sage_nb.runtime.local import Threads
 from sage_nb.runtime.operators.guard import text_of
 from sage_nb.runtime.plan import Plan
@@ -200,7 +200,7 @@ class Environment(ABC):
         timeout = self.checkpointing.timeout if self.checkpointing else 600.0
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
         crew = self._crew(plan, coordinator)
-        job = Job(plan, coordinator, crew.tasks, self._dead_letters(dead), alerts)
+        job = OwnJob(plan, coordinator, crew.tasks, self._dead_letters(dead), alerts)
         crew.start()
         coordinator.start(crew.tasks)
         return job
@@ -228,7 +228,7 @@ class Environment(ABC):
             return graph
         sink: SinkFunction[Any] = CollectSink(dead)
         if self.checkpointing is not None:
-            sink = JsonlSink(Folder(self.checkpointing.folder).child("dead-letters").url)
+            sink = JsonlSink(letters_folder(self.checkpointing.folder).url)
         inputs = tuple(Input(node, DEAD) for node in left)
         options = Options(name="dead-letters", uid="dead-letters", parallelism=1, on_error="fail")
         legible = Node(MapSpec(_legible), inputs, options, ours=True)
@@ -239,13 +239,8 @@ class Environment(ABC):
     def _dead_letters(self, dead: list[DeadLetter]) -> Callable[[], Iterator[DeadLetter]]:
         if self.checkpointing is None:
             return lambda: iter(tuple(dead))
-        folder = Folder(self.checkpointing.folder).child("dead-letters")
-        return lambda: (
-            msgspec.json.decode(line, type=DeadLetter)
-            for name in folder.names()
-            if name.endswith(".jsonl")
-            for line in folder.get(name).splitlines()
-        )
+        folder = letters_folder(self.checkpointing.folder)
+        return lambda: letters_in(folder)
 
 
 class LocalEnvironment(Environment):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from sage_nb.errors import BadValueError, SageError
 from sage_nb.records import markup
@@ -29,7 +31,7 @@ LOOK = 0.05  # seconds between looks while waiting, so that the stop button is h
 SHOWN = 5  # dead letters and warnings of a display
 
 
-class Job:
+class Job(ABC):
     """A graph at work. It runs by itself; this is the handle.
 
     >>> from sage_nb.runtime.environment import LocalEnvironment
@@ -40,79 +42,94 @@ class Job:
     ('finished', 2, [])
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        coordinator: Coordinator,
-        tasks: Sequence[Watched],
-        dead: Callable[[], Iterator[DeadLetter]],
-        alerts: Sequence[Alert] = (),
-    ) -> None:
-        self.plan, self.tasks = plan, tasks
-        self._coordinator, self._dead = coordinator, dead
-        self._monitor = Monitor(plan, coordinator, tasks, alerts)
+    stays = False  # whether it is there for others when who waits for it has gone: then that does not pause it
+
+    def __init__(self, name: str, ended: threading.Event) -> None:
+        self.name = name
+        self.ended = ended  # set once it has
+
+    @staticmethod
+    def attach(name: str, address: str | None = None) -> Job:
+        """The durable job of that name, whoever submitted it; `address` is its cluster's, as for `sage.jobs`.
+
+        Raises UnknownNameError where there is none, ClusterError where there is no cluster.
+        """
+        from sage_nb.runtime.ray.durable import attached
+
+        return attached(name, address)
 
     def __repr__(self) -> str:
-        return "\n  ".join([f"<Job {summary(self.metrics())}>", *self._remarks()])
+        metrics = self.metrics()
+        return "\n  ".join([f"<Job {summary(metrics)}>", *self._remarks(metrics)])
 
     def _repr_html_(self) -> str:
         """The metrics, with what went wrong and how it stands below."""
-        remarks = "".join(f"<div class='sage-quiet'>{markup.escape(each).text}</div>" for each in self._remarks())
+        metrics = self.metrics()
+        remarks = "".join(
+            f"<div class='sage-quiet'>{markup.escape(each).text}</div>" for each in self._remarks(metrics)
+        )
         letters = [
-            (each.operator, f"{each.record!r:.200}", each.error, each.attempts) for each in islice(self._dead(), SHOWN)
+            (each.operator, f"{each.record!r:.200}", each.error, each.attempts)
+            for each in islice(self._letters(), SHOWN)
         ]
         header = ["operator", "record", "error", "attempts"]
         table = markup.table(header, letters, f"dead letters (the first {len(letters)})") if letters else ""
-        return f"{self.metrics()._repr_html_()}{remarks}{table}"
+        return f"{metrics._repr_html_()}{remarks}{table}"
 
     @property
+    @abstractmethod
     def status(self) -> Status:
         """running, restarting, finished, failed, cancelled or paused."""
-        return self._coordinator.status
 
     @property
+    @abstractmethod
+    def error(self) -> Exception | None:
+        """What made it fail, if it has."""
+
+    @property
+    @abstractmethod
     def restarts(self) -> int:
         """How often it began again after a failure."""
-        return self._coordinator.restarts
 
     @property
+    @abstractmethod
     def warnings(self) -> list[str]:
         """What went not as it should and was mended: a damaged checkpoint, one given up, an alert's action.
 
         Of very many the first and the last hundred are kept, and the number of the others.
         """
-        return [*self._coordinator.warnings]
 
     @property
+    @abstractmethod
     def lines(self) -> list[str]:
         """What operators in other processes have printed or logged, the last lines of it, each behind its task.
 
         Those in this process print where it prints.
         """
-        return list(self._coordinator.lines)
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
         """Records that an operator could not handle, as far as committed."""
-        return list(self._dead())
+        return list(self._letters())
 
     def wait(self, timeout: float | None = None, *, progress: bool = False) -> Status:
         """Wait for the end; gives the status. The stop button pauses the job where its last checkpoint is.
 
-        `progress` shows a line that is drawn anew twice a second. Raises what made the job fail; TimeoutError when it
-        still runs after `timeout` seconds.
+        A durable job runs on instead. `progress` shows a line that is drawn anew twice a second. Raises what made the
+        job fail; TimeoutError when it still runs after `timeout` seconds.
         """
         end = None if timeout is None else time.monotonic() + timeout
         bar = Progress(self.metrics()) if progress else None
         try:
-            while not self._coordinator.done.wait(LOOK):
+            while not self.ended.wait(LOOK):
                 if bar is not None and bar.due:
                     bar.show(self.metrics())
                 if end is not None and time.monotonic() > end:
-                    raise TimeoutError(f"{self.plan.graph.name!r} is not done after {timeout:g} s; it runs on")
+                    raise TimeoutError(f"{self.name!r} is not done after {timeout:g} s; it runs on")
         except KeyboardInterrupt:
-            self.pause()
-            LOG.warning("%s", self._standing())
+            if not self.stays:
+                self.pause()
+            LOG.warning("%s", self._standing(self.metrics()))
         finally:
             if bar is not None:
                 bar.close(self.metrics())
@@ -121,17 +138,18 @@ class Job:
     def __await__(self) -> Generator[Any, None, Status]:
         """As `wait`, without holding up the event loop; where the task that awaits is cancelled, the job pauses."""
         try:
-            while not self._coordinator.done.is_set():
+            while not self.ended.is_set():
                 yield from asyncio.sleep(LOOK).__await__()
         except (asyncio.CancelledError, KeyboardInterrupt):
-            self._coordinator.pause()
+            if not self.stays:
+                self._ask("pause")
             raise
         return self._outcome()
 
     def cancel(self) -> None:
         """Stop at once. What was not committed does not show."""
-        self._coordinator.cancel()
-        self._coordinator.done.wait()
+        self._ask("cancel")
+        self.ended.wait()
 
     def pause(self) -> None:
         """Stop at a checkpoint taken now; submitting the job again goes on from there. Without a folder: cancel.
@@ -139,26 +157,19 @@ class Job:
         Where none can be taken within a second, since an operator is not done with its records, it stops at the last
         one.
         """
-        self._coordinator.pause()
-        self._coordinator.done.wait()
+        self._ask("pause")
+        self.ended.wait()
 
+    @abstractmethod
     def savepoint(self, path: str, timeout: float = 60.0) -> str:
         """Keep the job's state under `path` while it runs on; start from it with `submit(savepoint=path)`.
 
         Raises SageError where it could not be taken, BadValueError where one lies there already.
         """
-        store = FolderStore(Folder(path))
-        if store.holds():
-            raise BadValueError(f"there is a savepoint in {path!r} already; give another path, or remove it first")
-        try:
-            self._coordinator.savepoint(store).result(timeout)
-        except FutureTimeoutError as error:
-            raise SageError(f"no savepoint was taken in {timeout:g} s; it may still come, or give timeout=") from error
-        return path
 
+    @abstractmethod
     def metrics(self) -> JobMetrics:
         """Records, times, watermarks and checkpoints so far."""
-        return self._monitor.metrics()
 
     def profile(self) -> Profile:
         """Where the time of its tasks went so far."""
@@ -178,38 +189,133 @@ class Job:
         from sage_nb.runtime.prometheus import MetricsServer
 
         server = MetricsServer(self.metrics, port, host)
-        self._coordinator.on_end.append(server.close)
-        if self._coordinator.done.is_set():
+        self._at_end(server.close)
+        if self.ended.is_set():
             server.close()
         return server
 
+    @abstractmethod
     def unbalanced(self) -> list[str]:
         """What does not add up in the records' accounts, a sentence each: of a job at work or finished, nothing."""
-        return self._monitor.unbalanced()
 
-    def _remarks(self) -> list[str]:
-        warnings = self.warnings
-        left = self._coordinator.warnings.count - SHOWN
+    @property
+    @abstractmethod
+    def _goes_on(self) -> str:
+        """How it goes on where it is cancelled; "" where it does not."""
+
+    @abstractmethod
+    def _letters(self) -> Iterator[DeadLetter]:
+        """The dead letters, one by one."""
+
+    @abstractmethod
+    def _ask(self, word: Literal["cancel", "pause"]) -> None:
+        """Ask for its end; it is done when it is done."""
+
+    @abstractmethod
+    def _at_end(self, call: Callable[[], None]) -> None:
+        """Have something called once it has ended, if it has not yet."""
+
+    def _remarks(self, metrics: JobMetrics) -> list[str]:
+        left = metrics.warned - SHOWN
         more = [f"… and {left} warnings more"] if left > 0 else []
-        standing = [self._standing()] if self.status in ("paused", "failed", "cancelled") else []
-        return [*standing, *(f"warning: {each}" for each in warnings[-SHOWN:]), *more]
+        standing = [self._standing(metrics)] if metrics.status in ("paused", "failed", "cancelled") else []
+        return [*standing, *(f"warning: {each}" for each in metrics.warnings[-SHOWN:]), *more]
 
-    def _standing(self) -> str:
-        """How a job that was stopped stands, and how it goes on."""
-        name, last = self.plan.graph.name, self._coordinator.taken
-        if self.status == "failed":
-            return f"{name!r} failed: {self._coordinator.error}"
-        if self.status == "paused" and last:
+    def _standing(self, metrics: JobMetrics) -> str:
+        """How a job that was stopped, or is waited for no more, stands, and how it goes on."""
+        name, last = self.name, metrics.checkpoints
+        if metrics.status == "failed":
+            return f"{name!r} failed: {self.error}"
+        if metrics.status == "paused" and last:
             return f"{name!r} is paused at checkpoint {last[-1].number}; submit it again to go on from there"
-        if self.status == "paused":
+        if metrics.status == "paused":
             return f"{name!r} is paused where it was when it was submitted: no checkpoint was committed since"
-        if self.status == "cancelled" and isinstance(self._coordinator.store, FolderStore):
-            return f"{name!r} is cancelled; submit it again to go on from its last checkpoint"
-        if self.status == "cancelled" and self.plan.graph.replayable:
-            return f"{name!r} is cancelled; a job with checkpoint=… in its environment can be paused and goes on"
-        return f"{name!r} is {self.status}"
+        if metrics.status == "cancelled" and self._goes_on:
+            return f"{name!r} is cancelled; {self._goes_on}"
+        if self.stays and not self.ended.is_set():
+            return f"{name!r} is {metrics.status}, and is not stopped by this; pause() or cancel() it"
+        return f"{name!r} is {metrics.status}"
 
     def _outcome(self) -> Status:
-        if self._coordinator.error is not None and self.status == "failed":
-            raise self._coordinator.error
-        return self.status
+        status, error = self.status, self.error
+        if error is not None and status == "failed":
+            raise error
+        return status
+
+
+class OwnJob(Job):
+    """A job that this process runs: its coordinator is here, and ends with it."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        coordinator: Coordinator,
+        tasks: Sequence[Watched],
+        dead: Callable[[], Iterator[DeadLetter]],
+        alerts: Sequence[Alert] = (),
+    ) -> None:
+        super().__init__(plan.graph.name, coordinator.done)
+        self.plan, self.tasks = plan, tasks
+        self._coordinator, self._dead = coordinator, dead
+        self._monitor = Monitor(plan, coordinator, tasks, alerts)
+
+    @property
+    def status(self) -> Status:
+        """As its coordinator says."""
+        return self._coordinator.status
+
+    @property
+    def error(self) -> Exception | None:
+        """As its coordinator says."""
+        return self._coordinator.error
+
+    @property
+    def restarts(self) -> int:
+        """As its coordinator counts."""
+        return self._coordinator.restarts
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those its coordinator has kept."""
+        return [*self._coordinator.warnings]
+
+    @property
+    def lines(self) -> list[str]:
+        """Those its coordinator has kept."""
+        return list(self._coordinator.lines)
+
+    def savepoint(self, path: str, timeout: float = 60.0) -> str:
+        """A copy of a checkpoint taken now."""
+        store = FolderStore(Folder(path))
+        if store.holds():
+            raise BadValueError(f"there is a savepoint in {path!r} already; give another path, or remove it first")
+        try:
+            self._coordinator.savepoint(store).result(timeout)
+        except FutureTimeoutError as error:
+            raise SageError(f"no savepoint was taken in {timeout:g} s; it may still come, or give timeout=") from error
+        return path
+
+    def metrics(self) -> JobMetrics:
+        """The numbers of its tasks, and its coordinator's."""
+        return self._monitor.metrics()
+
+    def unbalanced(self) -> list[str]:
+        """What does not add up in them."""
+        return self._monitor.unbalanced()
+
+    @property
+    def _goes_on(self) -> str:
+        if isinstance(self._coordinator.store, FolderStore):
+            return "submit it again to go on from its last checkpoint"
+        if self.plan.graph.replayable:
+            return "a job with checkpoint=… in its environment can be paused and goes on"
+        return ""
+
+    def _letters(self) -> Iterator[DeadLetter]:
+        return self._dead()
+
+    def _ask(self, word: Literal["cancel", "pause"]) -> None:
+        self._coordinator.cancel() if word == "cancel" else self._coordinator.pause()
+
+    def _at_end(self, call: Callable[[], None]) -> None:
+        self._coordinator.on_end.append(call)

@@ -42,7 +42,12 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
-        return Folder, (self.url,)
+        return Folder, (self.absolute,)
+
+    @property
+    def absolute(self) -> str:
+        """Its URL as it holds in a process that was started in another folder."""
+        return self.path if self._local else self.url
 
     def child(self, name: str) -> Folder:
         """The folder of that name in this one."""

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 class Employer(Protocol):
     """A job at work, as it is asked about."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The job's."""
+        ...
 
     def places(self) -> list[tuple[str, int, Any]]:
         """Operator, subtask and actor of each task that is in one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ray import cloudpickle
@@ -15,7 +15,7 @@ from sage_nb.runtime.plan import Chain, Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.ray.outbox import Delivery, HomeSink, HomeTwoPhase
 from sage_nb.stream.function import Function
-from sage_nb.stream.graph import Node, SinkSpec, SourceSpec, Spec
+from sage_nb.stream.graph import Graph, Node, SinkSpec, SourceSpec, Spec
 from sage_nb.stream.sink import SinkFunction, TwoPhaseSink
 
 Shipment = tuple[Plan, Probe, Mapping[type, Any]]
@@ -24,6 +24,32 @@ Shipment = tuple[Plan, Probe, Mapping[type, Any]]
 def stays(node: Node) -> bool:
     """Whether an operator runs in the process that submits the job: a source that reads what only that one has."""
     return isinstance(node.spec, SourceSpec) and node.spec.source.at_home
+
+
+def check_leaves(graph: Graph) -> None:
+    """Raise BadValueError, with the operator's name, where a job cannot outlive the process that submits it."""
+    for _, node in graph.nodes:
+        if stays(node):
+            raise BadValueError(
+                f"the source {node.name!r} reads what only this process has, which a durable job outlives; give it a "
+                f"list, files, or a function that returns the iterator, or leave durable=True out"
+            )
+        if isinstance(node.spec, SinkSpec) and node.spec.sink.at_home:
+            raise BadValueError(
+                f"the sink {node.name!r} writes to what only this process has, which a durable job outlives; write to "
+                f"a JsonlSink or a collection, or leave durable=True out"
+            )
+
+
+def shipped(graph: Graph, value: Any) -> bytes:
+    """An environment, and what else its submission takes, whole; `graph` is its.
+
+    Raises BadValueError, with the operator's name, where one of its functions cannot be sent to another process.
+    """
+    try:
+        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise BadValueError(_blame([node for _, node in graph.nodes], error)) from error
 
 
 class Ship:
@@ -46,7 +72,8 @@ class Ship:
         try:
             return self._pickled(chain)
         except Exception as error:
-            raise BadValueError(self._blame(chain, error)) from error
+            nodes = (*chain.nodes, *self._shipment[0].graph.nodes)
+            raise BadValueError(_blame([node for _, node in nodes], error)) from error
 
     def deliver(self, delivery: Delivery) -> None:
         """Hand what came for a sink at home to it; its error says whose it is."""
@@ -60,16 +87,6 @@ class Ship:
         buffer = io.BytesIO()
         _Packer(buffer, foreign, self._keys).dump(self._shipment)
         return buffer.getvalue()
-
-    def _blame(self, chain: Chain, error: Exception) -> str:
-        for _, node in (*chain.nodes, *self._shipment[0].graph.nodes):
-            for part in vars(node.spec).values():
-                if found := unshippable(part):
-                    return (
-                        f"operator {node.name!r} cannot be sent to another process: {found}; "
-                        f"make it in open(), or run the job in a LocalEnvironment"
-                    )
-        return f"the job cannot be sent to another process: {error}"
 
 
 class _Packer(cloudpickle.CloudPickler):  # type: ignore[misc]
@@ -102,6 +119,17 @@ def _without_functions(kind: type[Spec], parts: Mapping[str, Any]) -> Spec:
 def unpacked(data: bytes) -> Shipment:
     """What `packed` packed: code between our own live processes."""
     return cloudpickle.loads(data)  # type: ignore[no-any-return]
+
+
+def _blame(nodes: Iterable[Node], error: Exception) -> str:
+    for node in nodes:
+        for part in vars(node.spec).values():
+            if found := unshippable(part):
+                return (
+                    f"operator {node.name!r} cannot be sent to another process: {found}; "
+                    f"make it in open(), or run the job in a LocalEnvironment"
+                )
+    return f"the job cannot be sent to another process: {error}"
 
 
 def unshippable(value: Any) -> str:

@@ -12,13 +12,15 @@ from ray._private.state import available_resources_per_node  # what each node ha
 from sage_nb.records import markup
 from sage_nb.records.columns import text_table
 from sage_nb.runtime.ray.cluster import ClusterOptions, connect, leave
+from sage_nb.runtime.ray.durable import employers
 from sage_nb.runtime.ray.pool import POOL
-from sage_nb.runtime.ray.registry import REGISTRY
+from sage_nb.runtime.ray.registry import REGISTRY, Employer
 
 ANSWER = 2.0  # seconds within which actors say where they are
 GIB = 2**30
 NODES = ("node", "address", "alive", "CPUs free", "GPUs free", "memory free, GiB")
 ACTORS = ("job", "operator", "subtask", "node", "pid")
+DURABLE = ("durable job", *ACTORS[1:])
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,20 @@ class ActorStatus:
 
 @dataclass(frozen=True, repr=False)
 class ClusterStatus:
-    """A cluster at one moment; `idle` actors wait for the next job, `actors` are of the jobs of this process."""
+    """A cluster at one moment; `idle` actors wait for the next job, `actors` are of the jobs of this process.
+
+    `durable` are those of durable jobs, whoever submitted them.
+    """
 
     address: str
     nodes: tuple[NodeStatus, ...]
     idle: int
     actors: tuple[ActorStatus, ...]
+    durable: tuple[ActorStatus, ...] = ()
 
     def __str__(self) -> str:
         parts = [self._caption, text_table(NODES, [node.row for node in self.nodes])]
-        if self.actors:
-            parts.append(text_table(ACTORS, [actor.row for actor in self.actors]))
+        parts += [text_table(header, rows) for header, rows in self._tables]
         return "\n\n".join([*parts, self._remark])
 
     __repr__ = __str__
@@ -88,8 +93,13 @@ class ClusterStatus:
     def _repr_html_(self) -> str:
         """The same facts as tables; names are escaped."""
         nodes = markup.table(NODES, [node.row for node in self.nodes], self._caption)
-        actors = markup.table(ACTORS, [actor.row for actor in self.actors]) if self.actors else ""
+        actors = "".join(markup.table(header, rows) for header, rows in self._tables)
         return f"{nodes}{actors}<div class='sage-quiet'>{markup.escape(self._remark).text}</div>"
+
+    @property
+    def _tables(self) -> list[tuple[Sequence[str], list[list[str]]]]:
+        found = ((ACTORS, self.actors), (DURABLE, self.durable))
+        return [(header, [actor.row for actor in actors]) for header, actors in found if actors]
 
     @property
     def _caption(self) -> str:
@@ -121,7 +131,7 @@ def _status() -> ClusterStatus:
     free: Mapping[str, Mapping[str, float]] = available_resources_per_node()
     nodes = tuple(_node(each, free.get(each["NodeID"], {})) for each in ray.nodes())
     where = ray.get_runtime_context().gcs_address
-    return ClusterStatus(where, nodes, POOL.idle, tuple(_actors()))
+    return ClusterStatus(where, nodes, POOL.idle, tuple(_actors(REGISTRY.jobs)), tuple(_actors(employers())))
 
 
 def _node(told: Mapping[str, Any], free: Mapping[str, float]) -> NodeStatus:
@@ -130,8 +140,8 @@ def _node(told: Mapping[str, Any], free: Mapping[str, float]) -> NodeStatus:
     return NodeStatus(told["NodeID"], told["NodeManagerAddress"], told["Alive"], *amounts)
 
 
-def _actors() -> Iterator[ActorStatus]:
-    places = [(job.name, *place) for job in REGISTRY.jobs for place in job.places()]
+def _actors(jobs: Sequence[Employer]) -> Iterator[ActorStatus]:
+    places = [(job.name, *place) for job in jobs for place in job.places()]
     asked = [actor.place.remote() for *_, actor in places]
     answered = ray.wait(asked, num_returns=len(asked), timeout=ANSWER)[0] if asked else []
     for (job, operator, subtask, _), reference in zip(places, asked, strict=True):

@@ -19,16 +19,9 @@ from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, Meth
 from typing import Any
 
 from sage_nb.runtime.cellcache.atoms import atom, digest, frame
-from sage_nb.runtime.cellcache.content import (
-    Content,
-    UnknowableError,
-    attributes,
-    cell_content,
-    is_own,
-    is_plain,
-    is_random,
-)
+from sage_nb.runtime.cellcache.content import Content, UnknowableError
 from sage_nb.runtime.cellcache.library import is_installed, is_own_module, version
+from sage_nb.runtime.cellcache.objects import attributes, cell_content, is_own, is_plain, is_random
 from sage_nb.runtime.cellcache.source import Names, behaviour, names
 
 FORMAT = b"sage-code-1"  # part of every fingerprint: a new way to make them never meets an old key
@@ -40,6 +33,7 @@ MADE = frozenset(  # names in a class that Python or a decorator made from what 
     | {"__static_attributes__", "__dataclass_fields__", "__dataclass_params__", "__match_args__", "__orig_bases__"}
     | {"__parameters__", "__abstractmethods__", "_abc_impl", "__annotations_cache__"}
 )
+ANYTHING = {"eval", "exec", "globals", "__import__"}
 SLOTS = (MemberDescriptorType, GetSetDescriptorType)
 
 
@@ -146,7 +140,7 @@ class Walk:
             for name, value in attributes(target).items():
                 self._value("attribute", f"attribute {name}", value, _readable(type(target)))
         else:
-            self._value("source", "source", target, "the operator")
+            self._value("source", "source", target, type(target).__name__)
 
     def _part(self, ingredient: str, name: str, *made_of: bytes) -> None:
         part = digest(*made_of).hex()
@@ -215,6 +209,8 @@ class Walk:
         for name, attributes_read in sorted(taken.read.items()):
             if name in space:
                 self._variable("global", f"global {home}{name}", space[name], attributes_read, owner)
+            elif name in ANYTHING:
+                raise _UnknownError(f"{owner!r} calls {name}(), which may use anything; name what it uses instead")
             elif not hasattr(builtins, name):
                 self._part("global", f"global {home}{name}", b"undefined")
         for dots, name in sorted(taken.imported):

@@ -9,47 +9,35 @@ from __future__ import annotations
 
 import copyreg
 import hashlib
-import inspect
-import io
-import random
-import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from functools import cached_property
-from types import FunctionType, GeneratorType, MappingProxyType, MethodType, ModuleType
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
-import msgspec
 import numpy as np
 from typing_extensions import Self
 
 from sage_nb.runtime.cellcache.atoms import DIGEST, atom, digest, frame
 from sage_nb.runtime.cellcache.library import is_installed, is_own_module
+from sage_nb.runtime.cellcache.objects import (
+    BUILT_IN,
+    DESCRIPTORS,
+    attributes,
+    called,
+    cell_content,
+    hides,
+    inner,
+    is_own,
+    said_fingerprint,
+    unknowable,
+)
 from sage_nb.runtime.cellcache.source import bytecode
 
 Put = Callable[[bytes], None]
 
 PLAIN_KINDS = "biufcmMSUV"  # of numpy, those whose bytes are their content
 AT_ONCE = 1 << 16  # items of an array that are hashed at once
-POINTER = struct.calcsize("P")
-MANAGED_DICT = 1 << 4  # CPython's flag of types whose instances keep their dict outside of their size
-IMMUTABLE = 1 << 8  # of types that were made in C, whatever module they name
-# What a subclass of a built-in type holds beside its attributes.
-BUILT_IN: dict[type, Callable[[Any], Any]] = {
-    list: lambda value: tuple(list.__iter__(value)),
-    dict: lambda value: tuple(dict.items(value)),
-    set: lambda value: frozenset(set.__iter__(value)),
-    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
-    BaseException: lambda value: value.args,
-    int: int.__getnewargs__,
-    float: float.__getnewargs__,
-    complex: lambda value: (complex.__pos__(value),),
-    str: str.__getnewargs__,
-    bytes: bytes.__getnewargs__,
-    tuple: lambda value: tuple(tuple.__iter__(value)),
-}
-DESCRIPTORS = (staticmethod, classmethod, property, cached_property)
 
 
 class UnknowableError(Exception):
@@ -62,58 +50,6 @@ class UnknowableError(Exception):
     def under(self, step: str) -> Self:
         """The same, seen from what holds the value."""
         return type(self)(self.what, step + self.path)
-
-
-def is_own(thing: type | FunctionType) -> bool:
-    """Whether a class or function is the user's.
-
-    >>> is_own(dict), is_own(inspect.signature)
-    (False, False)
-    """
-    if isinstance(thing, FunctionType):
-        return not is_installed(str(thing.__globals__.get("__name__", "__main__")), thing.__code__.co_filename)
-    return not thing.__flags__ & IMMUTABLE and not is_installed(thing.__module__)
-
-
-def is_random(value: object) -> bool:
-    """Whether it is a generator of random numbers.
-
-    >>> is_random(random.Random(1)), is_random(np.random.default_rng(1)), is_random(1)
-    (True, True, False)
-    """
-    kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(value).__mro__]
-    return isinstance(value, (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)) or (
-        "torch._C.Generator" in kinds
-    )
-
-
-def attributes(value: object) -> dict[str, Any]:
-    """What an instance holds under names, in its `__dict__` and its slots.
-
-    >>> class Point:
-    ...     __slots__ = ("x", "y", "__dict__")
-    >>> point = Point()
-    >>> point.y, point.z = 1, 2
-    >>> attributes(point)
-    {'y': 1, 'z': 2}
-    """
-    found = dict(getattr(value, "__dict__", {}))
-    for kind in type(value).__mro__:
-        for name in _slots(kind):
-            if hasattr(value, name):
-                found[name] = getattr(value, name)
-    return dict(sorted(found.items()))
-
-
-def is_plain(value: object) -> bool:
-    """Whether it is an instance of a user's class whose attributes are all its content.
-
-    >>> is_plain(object()), is_plain(Content)
-    (False, False)
-    """
-    known = (type, Enum, *BUILT_IN)
-    is_ours = is_own(type(value)) and not isinstance(value, known)
-    return is_ours and not _hides(type(value)) and _said(value) is None and _unknowable(value) is None
 
 
 class Content:
@@ -175,9 +111,9 @@ class Content:
         return encoded
 
     def _feed(self, put: Put, value: Any) -> None:
-        if (unknowable := _unknowable(value)) is not None:
-            raise UnknowableError(unknowable)
-        said = _said(value)
+        if (what := unknowable(value)) is not None:
+            raise UnknowableError(what)
+        said = said_fingerprint(value)
         if said is not None:
             put(frame(b"fingerprint", type(value).__qualname__.encode(), said.encode()))
             return
@@ -207,8 +143,8 @@ class Content:
         try:
             for number, item in enumerate(value):  # noqa: B007  the one that failed is named
                 put(self._encoded(item))
-        except UnknowableError as unknowable:
-            raise unknowable.under(f"[{number}]") from None
+        except UnknowableError as refused:
+            raise refused.under(f"[{number}]") from None
 
     def _mapping(self, put: Put, value: Mapping[Any, Any]) -> None:
         key = None
@@ -216,8 +152,8 @@ class Content:
             for key, item in value.items():
                 put(self._encoded(key))
                 put(self._encoded(item))
-        except UnknowableError as unknowable:
-            raise unknowable.under(f"[{key!r:.40}]") from None
+        except UnknowableError as refused:
+            raise refused.under(f"[{key!r:.40}]") from None
 
     def _named(self, put: Put, held: Mapping[str, Any]) -> None:
         name = ""
@@ -225,8 +161,8 @@ class Content:
             for name, item in held.items():
                 put(frame(b".", name.encode()))
                 put(self._encoded(item))
-        except UnknowableError as unknowable:
-            raise unknowable.under(f".{name}") from None
+        except UnknowableError as refused:
+            raise refused.under(f".{name}") from None
 
     def _unordered(self, put: Put, value: Iterable[Any]) -> None:
         for each in sorted(map(self._encoded, value)):
@@ -282,7 +218,7 @@ class Content:
         if not is_own(kind):
             self._copied(put, value)
             return
-        if _hides(kind):
+        if hides(kind):
             self._copied(put, value)
         self._items(put, (content(value) for built_in, content in BUILT_IN.items() if isinstance(value, built_in)))
         self._named(put, attributes(value))
@@ -293,7 +229,7 @@ class Content:
             registered = copyreg.dispatch_table.get(type(value))
             given = registered(value) if registered else value.__reduce_ex__(4)
         except Exception as refused:
-            raise UnknowableError(_called(value)) from refused
+            raise UnknowableError(called(value)) from refused
         if isinstance(given, str):
             self._global(put, value, given)
             return
@@ -315,7 +251,7 @@ class Content:
         elif hasattr(value, "__wrapped__"):
             put(self._encoded(value.__wrapped__))
         else:
-            raise UnknowableError(_called(value))
+            raise UnknowableError(called(value))
 
 
 FEEDS: tuple[tuple[tuple[type, ...], Callable[[Content, Put, Any], None]], ...] = (
@@ -335,74 +271,3 @@ def _column(array: Any) -> tuple[Any, ...]:
     if hasattr(array, "codes"):
         return array.codes, array.categories, array.ordered
     return str(array.dtype), array.to_numpy() if isinstance(array.dtype, np.dtype) else np.asarray(array, dtype=object)
-
-
-def inner(descriptor: Any) -> list[Any]:
-    """The functions that a static or class method or a property stands for, None for each that it lacks.
-
-    >>> inner(property(len)), inner(len)
-    ([None, None, <built-in function len>, None, None], [])
-    """
-    if not isinstance(descriptor, DESCRIPTORS):
-        return []
-    return [getattr(descriptor, name, None) for name in ("__func__", "func", "fget", "fset", "fdel")]
-
-
-def cell_content(cell: Any) -> Any:
-    """What a variable of an outer function holds; NotImplemented while it holds nothing.
-
-    >>> def outer():
-    ...     return lambda: later
-    ...     later = 1
-    >>> cell_content(outer().__closure__[0])
-    NotImplemented
-    """
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return NotImplemented
-
-
-def _unknowable(value: Any) -> str | None:
-    """What it is, where its content is bound to change or to be elsewhere."""
-    if isinstance(value, GeneratorType):
-        return "a generator"
-    if isinstance(value, io.IOBase):
-        return "an open file"
-    if is_random(value):
-        return "a random generator"
-    return "an iterator" if hasattr(type(value), "__next__") else None
-
-
-def _called(value: object) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
-
-
-def _said(value: Any) -> str | None:
-    """The fingerprint that an object itself gives, as an attribute or a method."""
-    if isinstance(value, (type, ModuleType)) or inspect.getattr_static(value, "fingerprint", None) is None:
-        return None
-    said = value.fingerprint() if callable(value.fingerprint) else value.fingerprint
-    return said if isinstance(said, str) else None
-
-
-def _slots(kind: type) -> list[str]:
-    slots = vars(kind).get("__slots__", ())
-    named = [slots] if isinstance(slots, str) else slots
-    private = f"_{kind.__name__.lstrip('_')}"
-    return [
-        private + name if name.startswith("__") and not name.endswith("__") else name
-        for name in named
-        if name not in {"__dict__", "__weakref__"}
-    ]
-
-
-def _hides(kind: type) -> bool:
-    """Whether its instances hold what is neither an attribute nor a known built-in type's: something made in C."""
-    known = {object, msgspec.Struct, *BUILT_IN}
-    at = next(number for number, each in enumerate(kind.__mro__) if each in known)
-    slots = sum(len(_slots(each)) for each in kind.__mro__[:at])
-    own_dict = bool(kind.__dictoffset__) and not kind.__flags__ & MANAGED_DICT
-    size = kind.__mro__[at].__basicsize__ + POINTER * (slots + own_dict + bool(kind.__weakrefoffset__))
-    return kind.__basicsize__ > size

@@ -32,7 +32,7 @@ WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 WRITES_OUTER = {"STORE_DEREF", "DELETE_DEREF"}
 
 
-def behaviour(code: CodeType, namespace: Mapping[str, Any]) -> bytes:
+def behaviour(code: CodeType, namespace: dict[str, Any]) -> bytes:
     r"""What the code does: equal for code that differs in comments, layout, docstrings and place alone.
 
     >>> one, other = compile("lambda x: x+1", "", "eval"), compile("(lambda x:\n  x + 1)", "", "eval")
@@ -43,7 +43,7 @@ def behaviour(code: CodeType, namespace: Mapping[str, Any]) -> bytes:
     for may_be_new in (False, True):
         if may_be_new:
             linecache.checkcache(code.co_filename)
-        text = "".join(linecache.getlines(code.co_filename, dict(namespace)))
+        text = "".join(linecache.getlines(code.co_filename, namespace))
         trees = _trees(text, code.co_flags & FUTURE).get(running, ()) if text else ()
         if trees:
             return frame(b"tree", min(trees, key=lambda tree: (abs(tree[0] - code.co_firstlineno), tree[1]))[1])

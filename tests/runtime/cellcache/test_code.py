@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import linecache
+import os
 import subprocess
 import sys
 import textwrap
@@ -116,6 +117,10 @@ EDITS = [
     ("method", METHODS, "x.strip()", "x.lstrip()", "method Base.tidy"),
     ("method", METHODS, "x + 1", "x + 2", "method Clean.other"),
     ("method", METHODS, "2 * self", "3 * self", "method Clean.double"),
+    ("method", METHODS + "    f = Clean\n", "x.strip()", "x.lstrip()", "method Base.tidy"),
+    ("method", METHODS + "    f = [Clean]\n", "x.strip()", "x.lstrip()", "method Base.tidy"),
+    ("source", METHODS + "    f = Clean(2).tidy\n", "x.strip()", "x.lstrip()", "source"),
+    ("attribute", METHODS + "    f = Clean(2).tidy\n", "LIMIT = 3", "LIMIT = 4", "attribute Clean.LIMIT"),
     ("class", METHODS, "class Base:", "class Base(string.Formatter):", "class Base"),
     ("attribute", METHODS, "LIMIT = 3", "LIMIT = 4", "attribute Clean.LIMIT"),
     ("attribute", METHODS, "Clean(2)", "Clean(3)", "attribute weight"),
@@ -306,6 +311,25 @@ def test_a_librarys_distribution_gives_its_version():
     assert library.version("sage_nb.errors")[0] == "sage_nb"
 
 
+def test_an_operator_of_this_package_is_the_users_part_and_the_packages_version():
+    source = """
+        from sage_nb.stream.function import MapFunction
+        from sage_nb.stream.operator import operator
+        class Shout(MapFunction):
+            def map(self, value):
+                return value.upper()
+        f = Shout()
+        @operator(parallelism=2)
+        def shout(value):
+            return value.upper()
+        """
+    before, after = of(source), of(source.replace("upper", "lower"))
+    assert set(before.parts) >= {"class Shout", "method Shout.map", "library sage_nb"}
+    assert changed(before, after) == ["method Shout.map changed"]
+    before, after = (of(f"{textwrap.dedent(each)}f = shout\n") for each in (source, source.replace("upper", "lower")))
+    assert changed(before, after) == ["calls shout changed"]
+
+
 SCRIPT = """
 import sys
 from sage_nb.runtime.cellcache.code import ALL, code_fingerprint
@@ -317,7 +341,7 @@ print(of(CALLS, left).digest, of(METHODS, left).digest, of(PARTIAL, left).digest
 
 def in_another_process(*options, seed="0", left_out=()):
     command = [sys.executable, *options, "-c", SCRIPT, *left_out]
-    environment = {**__import__("os").environ, "PYTHONHASHSEED": seed}
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
 
 
@@ -339,7 +363,7 @@ def test_the_next_kernel_gives_the_same_fingerprints_and_another_python_others()
         ("rows = iter('ab')\nf = lambda x: next(rows)", "'<lambda>' captures an iterator 'rows', whose"),
         (
             "rows = {'a': [1, map(str, 'ab')]}\ndef f(x, r=rows):\n    ...",
-            r"'f' captures an iterator 'r\['a'\]\[1\]', ",
+            r"'f' captures an iterator .r\['a'\]\[1\]., ",
         ),
         ("import random\nr = random.Random(1)\ndef f(x):\n    r.random()", "'f' captures a random generator 'r', "),
         ("import random\ndef f(x):\n    return random.choice(x)", "captures a random generator 'random.choice"),
@@ -376,7 +400,8 @@ def test_the_next_kernel_gives_the_same_fingerprints_and_another_python_others()
             "deep = []\nfor _ in range(10**5):\n    deep = [deep]\ndef f(x):\n    return deep",
             "'f' captures 'deep', which is",
         ),
-        ("f = iter('ab')", "captures an iterator 'source'"),
+        ("f = iter('ab')", "'str_ascii_iterator' captures an iterator 'source'"),
+        ("X = 1\ndef f(x):\n    return eval('X')", r"'f' calls eval\(\), which may use anything; name what it uses"),
         (
             "from functools import partial\nf = partial(max, iter('ab'))",
             "the partial function' captures an iterator '0'",

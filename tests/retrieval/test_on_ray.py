@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 import sage_nb as sage
 from sage_nb.records.chunk import Chunker
 from sage_nb.runtime.ray.environment import RayEnvironment
+from tests.retrieval.logged import Log
+from tests.runtime.jobs import until
 
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen")
 DOCUMENTS = [
@@ -65,3 +72,53 @@ def test_documents_that_are_there_already_cost_nothing_on_actors_too(tmp_path):
     collection, _ = filled(tmp_path, None)
     again = collection.add(DOCUMENTS, progress=False, chunk=CUT, env=RayEnvironment("add"))
     assert (again.added, again.unchanged) == (0, len(DOCUMENTS))
+
+
+COUNT = 3000  # documents: the first half is several commits
+
+
+def adding(cluster, folder):
+    """A process that adds them on two actors of the cluster."""
+    address = cluster.get_runtime_context().gcs_address
+    command = [sys.executable, "-m", "tests.retrieval.logged", address, str(folder), str(COUNT)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def committed(folder):
+    """The ids of what the collection holds."""
+    return [document.id for document in sage.Collection(folder / "ants", encoder="logged").documents()]
+
+
+def gone(pid):
+    """Whether the process of an actor has ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_an_add_on_actors_whose_driver_is_killed_half_way_goes_on_and_holds_each_document_once(cluster, tmp_path):
+    log = Log(tmp_path / "log", COUNT // 2)
+    log.folder.mkdir()
+    driver = adding(cluster, tmp_path)
+    until(lambda: len(committed(tmp_path)) > 0 and len(log.read()) == 2)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    first = log.read()
+    assert driver.pid not in first, "they are embedded on two actors"
+    until(lambda: all(map(gone, first)))
+    before = committed(tmp_path)
+    assert 0 < len(before) < COUNT
+    for file in log.folder.glob("pid-*"):
+        file.unlink()
+    (log.folder / "go").touch()
+    last = adding(cluster, tmp_path)
+    said, _ = last.communicate(timeout=200)
+    assert said.splitlines()[-1] == f"added {COUNT - len(before)} unchanged {len(before)}"
+    second = log.read()
+    assert len(second) == 2
+    assert last.pid not in second
+    again = sorted(each for ids in second.values() for each in ids)
+    assert again == sorted({f"d{n}" for n in range(COUNT)} - set(before))
+    assert sorted(committed(tmp_path)) == sorted(f"d{n}" for n in range(COUNT))

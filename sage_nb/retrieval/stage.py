@@ -260,7 +260,7 @@ class Fused(Stage):
         """A branch for each part, gathered question by question, then fused."""
         inner: Any = unnamed(how)
         first, *others = [part.on_stream(stream, **inner) for part in self.parts]
-        where: Any = {name: inner[name] for name in ("parallelism", "resources") if name in inner}
+        where: Any = {name: inner[name] for name in ("parallelism", "resources", "together") if name in inner}
         gathered = first.gather(*others, on=query_id, **where)
         fusing = Fusing(tuple(map(repr, self.parts)), self.rule, self.weights, tuple(p.floor for p in self.parts))
         options: Any = {"name": self.rule, "on_error": partial(unfused, self.rule), **inner}

@@ -142,5 +142,6 @@ def _fusable(node: Node, parallelism: int) -> Node | None:
     if len(node.inputs) != 1 or isinstance(node.spec, (*ALONE, TimesSpec)):
         return None
     read = node.inputs[0]
-    alike = read.node.options.resources == node.options.resources
+    one, other = read.node.options, node.options
+    alike = (one.resources, one.together) == (other.resources, other.together)
     return read.node if alike and straight(read, node, parallelism) and not isinstance(read.node.spec, ALONE) else None

@@ -97,7 +97,7 @@ class Stream:
     """The records of one output of an operator. Methods give new streams; this one stays as it is.
 
     Every method that takes `how` takes the operator's options by name: `name`, `uid`, `parallelism`, `resources`,
-    `retry`, `breaker`, `timeout`, `batch`, `on_error`.
+    `together`, `retry`, `breaker`, `timeout`, `batch`, `on_error`.
 
     >>> from sage_nb.runtime.environment import LocalEnvironment
     >>> from sage_nb.stream.sink import CollectSink

@@ -38,6 +38,7 @@ class How(TypedDict, total=False):
     uid: str
     parallelism: Parallelism
     resources: Mapping[str, float]
+    together: str
     retry: Retry
     breaker: CircuitBreaker
     timeout: float
@@ -55,7 +56,7 @@ def options_of(how: How, spec: Spec) -> Options:
     >>> options_of({"paralelism": 2}, MapSpec(str))
     Traceback (most recent call last):
     sage_nb.errors.UnknownNameError: unknown option of map() 'paralelism'; did you mean 'parallelism'? (known: batch, \
-breaker, name, on_error, parallelism, resources, retry, timeout, uid)
+breaker, name, on_error, parallelism, resources, retry, timeout, together, uid)
     """
     given: dict[str, Any] = dict(how)
     method = METHODS.get(type(spec), spec.kind)

@@ -112,12 +112,17 @@ RESOURCES = ("memory", "num_cpus", "num_gpus")  # those that Ray knows; others a
 
 @dataclass(frozen=True)
 class Options:
-    """How an operator runs, beside what it does."""
+    """How an operator runs, beside what it does.
+
+    Operators of one `together` (any name) run side by side on Ray: subtask 0 of each on one node, subtask 1 of each,
+    and so on, out of one reservation of what they all ask for. Elsewhere they are in one process as it is.
+    """
 
     name: str = ""
     uid: str = ""
     parallelism: Parallelism | None = None
     resources: Resources = ()
+    together: str = ""
     retry: Retry | None = None
     breaker: CircuitBreaker | None = None
     timeout: float | None = None
@@ -131,7 +136,8 @@ class Options:
             raise BadValueError(f'parallelism must be a whole number of 1 or more, or "auto", got {many!r}')
         if self.timeout is not None:
             _seconds("timeout", self.timeout)
-        for name, kind in (("name", str), ("uid", str), ("retry", Retry), ("breaker", CircuitBreaker)):
+        kinds = {"name": str, "uid": str, "together": str, "retry": Retry, "breaker": CircuitBreaker}
+        for name, kind in kinds.items():
             given = getattr(self, name)
             if given is not None and not isinstance(given, kind):
                 raise BadValueError(f"{name} must be a {kind.__name__}, got {given!r:.60}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import ray
@@ -18,6 +19,10 @@ from sage_nb.runtime.ray.shipping import stays
 
 KNOWN = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 OPTIONS = ("num_cpus", "num_gpus", "memory")
+SLACK = 1e-9  # tenths do not add up
+
+Task = tuple[str, int]  # an operator's uid, and the number of its subtask
+Bundle = tuple[str, int]  # an operator's uid, or what operators are together by, and the number of their subtasks
 
 
 class PlacementError(SageError):
@@ -26,10 +31,10 @@ class PlacementError(SageError):
 
 @dataclass
 class Placement:
-    """The reservation of a job: a bundle for each actor that asks for something."""
+    """The reservation of a job: a bundle for each actor that asks for something, or for those that are together."""
 
     group: Any = None
-    bundles: dict[tuple[str, int], int] = field(default_factory=dict)
+    bundles: dict[Task, int] = field(default_factory=dict)
 
     @classmethod
     def reserved(cls, plan: Plan, timeout: float) -> Placement:
@@ -37,11 +42,7 @@ class Placement:
 
         Raises PlacementError where that is not to be had within `timeout` seconds.
         """
-        asked: dict[tuple[str, int], dict[str, float]] = {}
-        for chain in plan.chains:
-            wants = wanted(chain)
-            if wants and not stays(chain.head):
-                asked.update({(chain.uid, subtask): wants for subtask in range(chain.parallelism)})
+        asked, homes = _bundles(plan)
         if not asked:
             return cls()
         _check_totals(asked)
@@ -50,16 +51,17 @@ class Placement:
         if not group.wait(timeout):
             remove_placement_group(group)
             raise PlacementError(_refusal(asked, timeout, before))
-        return cls(group, {task: at for at, task in enumerate(asked)})
+        numbers = {bundle: number for number, bundle in enumerate(asked)}
+        return cls(group, {task: numbers[bundle] for task, bundle in homes.items()})
 
     def actor(self, chain: Chain, subtask: int) -> Any:
         """An actor for a task: one that was left by another job where nothing is asked for, else a new one."""
-        idle = None if chain.head.options.resources else POOL.take()
+        idle = None if _particular(chain) else POOL.take()
         return idle or Actor.options(**self._options(chain, subtask)).remote()
 
     def release(self, chain: Chain, actor: Any, *, sound: bool) -> None:
         """The actor's task has ended: keep it for the next job, if it may be."""
-        if not sound or chain.head.options.resources or not POOL.keep(actor):
+        if not sound or _particular(chain) or not POOL.keep(actor):
             ray.kill(actor)
 
     def _options(self, chain: Chain, subtask: int) -> dict[str, Any]:
@@ -91,6 +93,33 @@ class Placement:
             self.group = None
 
 
+def _bundles(plan: Plan) -> tuple[dict[Bundle, dict[str, float]], dict[Task, Bundle]]:
+    """What is to be reserved, and for which tasks: those of one number, of operators that are together, share it."""
+    asked: dict[Bundle, dict[str, float]] = {}
+    homes: dict[Task, Bundle] = {}
+    for chain in plan.chains:
+        wants, together = wanted(chain), chain.head.options.together
+        if stays(chain.head) or not (wants or together):
+            continue
+        for subtask in range(chain.parallelism):
+            home = homes[chain.uid, subtask] = (f"together={together!r}" if together else chain.uid, subtask)
+            held = asked.setdefault(home, {})
+            for kind, amount in wants.items():
+                held[kind] = held.get(kind, 0.0) + amount
+    return {home: _whole(held) for home, held in asked.items()}, homes
+
+
+def _whole(held: Mapping[str, float]) -> dict[str, float]:
+    """As Ray takes it: more than one GPU are whole ones, and a bundle of nothing has a byte of memory."""
+    gpus = held.get("GPU", 0.0)
+    return {**held, "GPU": float(ceil(gpus - SLACK))} if gpus > 1 else dict(held) or {"memory": 1.0}
+
+
+def _particular(chain: Chain) -> bool:
+    """Whether its actors are in a reservation, and end with it."""
+    return bool(chain.head.options.resources or chain.head.options.together)
+
+
 def wanted(chain: Chain) -> dict[str, float]:
     """What an actor of a chain asks for, in Ray's words."""
     resources = {KNOWN.get(name, name): float(amount) for name, amount in chain.head.options.resources if amount}
@@ -102,19 +131,19 @@ def wanted(chain: Chain) -> dict[str, float]:
     return resources
 
 
-def _check_totals(asked: Mapping[tuple[str, int], Mapping[str, float]]) -> None:
+def _check_totals(asked: Mapping[Bundle, Mapping[str, float]]) -> None:
     """What exceeds the whole cluster is refused at once."""
     total = ray.cluster_resources()
     for kind in {kind for wants in asked.values() for kind in wants}:
         wants = sum(each.get(kind, 0.0) for each in asked.values())
-        if wants > total.get(kind, 0.0) + 1e-9:
+        if wants > total.get(kind, 0.0) + SLACK:
             raise PlacementError(
                 f"the job asks for {_amounts(asked, kind)} and the cluster has {total.get(kind, 0.0):g} {kind} in all; "
                 f"lower parallelism or resources, or add nodes"
             )
 
 
-def _refusal(asked: Mapping[tuple[str, int], Mapping[str, float]], timeout: float, before: Mapping[str, float]) -> str:
+def _refusal(asked: Mapping[Bundle, Mapping[str, float]], timeout: float, before: Mapping[str, float]) -> str:
     kinds = sorted({kind for wants in asked.values() for kind in wants})
     total, now = ray.cluster_resources(), ray.available_resources()
     # each attempt to place a bundle takes what it asks for, for a moment: what is free now may be too little
@@ -122,7 +151,7 @@ def _refusal(asked: Mapping[tuple[str, int], Mapping[str, float]], timeout: floa
     said = "; ".join(
         f"{_amounts(asked, kind)}, {free.get(kind, 0.0):g} of {total.get(kind, 0.0):g} {kind} free" for kind in kinds
     )
-    enough = all(free.get(kind, 0.0) >= sum(w.get(kind, 0.0) for w in asked.values()) - 1e-9 for kind in kinds)
+    enough = all(free.get(kind, 0.0) >= sum(w.get(kind, 0.0) for w in asked.values()) - SLACK for kind in kinds)
     pieces = " (free in pieces too small for one of them: a share must fit one device)" if enough else ""
     return (
         f"the job could not be placed within {timeout:g} s: it asks for {said}{pieces}; "
@@ -130,10 +159,10 @@ def _refusal(asked: Mapping[tuple[str, int], Mapping[str, float]], timeout: floa
     )
 
 
-def _amounts(asked: Mapping[tuple[str, int], Mapping[str, float]], kind: str) -> str:
+def _amounts(asked: Mapping[Bundle, Mapping[str, float]], kind: str) -> str:
     """As in `2 x 0.5 GPU (embed)`."""
     counts: dict[tuple[str, float], int] = {}
-    for (uid, _), wants in asked.items():
+    for (name, _), wants in asked.items():
         if kind in wants:
-            counts[uid, wants[kind]] = counts.get((uid, wants[kind]), 0) + 1
-    return ", ".join(f"{count} x {amount:g} {kind} ({uid})" for (uid, amount), count in counts.items())
+            counts[name, wants[kind]] = counts.get((name, wants[kind]), 0) + 1
+    return ", ".join(f"{count} x {amount:g} {kind} ({name})" for (name, amount), count in counts.items())

@@ -201,9 +201,13 @@ class Environment(ABC):
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
         crew = self._crew(plan, coordinator)
         job = OwnJob(plan, coordinator, crew.tasks, self._dead_letters(dead), alerts)
+        self._show(job, coordinator)
         crew.start()
         coordinator.start(crew.tasks)
         return job
+
+    def _show(self, job: Job, coordinator: Coordinator) -> None:  # noqa: B027  most have nobody to show it to
+        """Let others look at a job that is about to begin."""
 
     def _job(self) -> str:
         """An id for the job's files: one that a resumption has too, where there is one."""

@@ -19,6 +19,7 @@ from sage_nb.runtime.ray.cluster import ClusterOptions, connect
 from sage_nb.runtime.ray.crew import Actors
 from sage_nb.runtime.ray.dataset import DatasetSource, dataset_of
 from sage_nb.runtime.ray.durable import submit
+from sage_nb.runtime.ray.exported import Exported
 from sage_nb.runtime.ray.placement import Placement
 from sage_nb.runtime.ray.room import room
 from sage_nb.runtime.ray.shipping import Ship, check_leaves, shipped, stays
@@ -130,6 +131,11 @@ class RayEnvironment(Environment):
             folder = Folder(self.checkpointing.folder).absolute
             other.checkpointing = replace(self.checkpointing, folder=folder)
         return other
+
+    def _show(self, job: Job, coordinator: Coordinator) -> None:
+        exported = Exported(job.metrics)
+        coordinator.on_tick.append(exported.tick)
+        coordinator.on_end.append(exported.update)
 
     def _room(self, draft: Plan) -> Mapping[Resources, int]:
         connect(self._cluster)

@@ -50,7 +50,10 @@ def atom(value: Any) -> bytes | None:
 
 
 def _bytes(tag: bytes, body: bytes) -> bytes:
-    return frame(tag, body) if len(body) <= LONG else frame(tag + b"#", digest(body))
+    """`frame` of one body, without its loop: a list may hold millions of atoms."""
+    if len(body) > LONG:
+        tag, body = tag + b"#", digest(body)
+    return tag + len(body).to_bytes(8, "big") + body
 
 
 def _integer(value: int) -> bytes:

@@ -18,10 +18,20 @@ from functools import partial
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
+import msgspec
+
 from sage_nb.runtime.cellcache.atoms import atom, digest, frame
 from sage_nb.runtime.cellcache.content import Content, UnknowableError
 from sage_nb.runtime.cellcache.library import is_installed, is_own_module, version
-from sage_nb.runtime.cellcache.objects import attributes, cell_content, is_own, is_plain, is_random
+from sage_nb.runtime.cellcache.objects import (
+    DESCRIPTORS,
+    attributes,
+    cell_content,
+    inner,
+    is_own,
+    is_plain,
+    is_random,
+)
 from sage_nb.runtime.cellcache.source import Names, behaviour, names
 
 FORMAT = b"sage-code-1"  # part of every fingerprint: a new way to make them never meets an old key
@@ -34,6 +44,7 @@ MADE = frozenset(  # names in a class that Python or a decorator made from what 
     | {"__parameters__", "__abstractmethods__", "_abc_impl", "__annotations_cache__"}
 )
 ANYTHING = {"eval", "exec", "globals", "__import__"}
+MISSING = object()
 SLOTS = (MemberDescriptorType, GetSetDescriptorType)
 
 
@@ -237,7 +248,8 @@ class Walk:
             if not isinstance(value, ModuleType):
                 break
             module, name = value, f"{name}.{step}"
-            value = getattr(module, step, NotImplemented) if is_own_module(module) else vars(module).get(step)
+            # A library's module may load what is asked for: what is not there yet goes by its name.
+            value = getattr(module, step, NotImplemented) if is_own_module(module) else vars(module).get(step, MISSING)
         counts = isinstance(value, (FunctionType, type, ModuleType)) or atom(value) is not None
         if counts or is_own_module(module) or is_random(getattr(value, "__self__", None)):
             self._value(ingredient, name, value, owner)
@@ -246,15 +258,14 @@ class Walk:
             self._library(module.__name__)
 
     def _class(self, kind: type, label: str) -> None:
-        self._value("class", f"class {label}", (type(kind), *kind.__bases__, _annotations(kind)), label)
-        for name, value in sorted(_members(kind).items()):
-            for function in (
-                value,
-                *(getattr(value, each, None) for each in ("__func__", "func", "fget", "fset", "fdel")),
-            ):
-                if isinstance(function, FunctionType) and is_own(function):
-                    self._refer(function, "method")
-            self._value("attribute", f"attribute {label}.{name}", value, label)
+        held = _members(kind)
+        methods = {name: value for name, value in held.items() if isinstance(value, (FunctionType, *DESCRIPTORS))}
+        for function in (each for value in methods.values() for each in (value, *inner(value))):
+            if isinstance(function, FunctionType) and is_own(function):
+                self._refer(function, "method")
+        self._value("class", f"class {label}", (type(kind), *kind.__bases__, _annotations(kind), methods), label)
+        for name in sorted(held.keys() - methods.keys()):
+            self._value("attribute", f"attribute {label}.{name}", held[name], label)
 
 
 def _readable(thing: Any) -> str:
@@ -276,7 +287,11 @@ def _annotations(kind: type) -> dict[str, str]:
 
 def _members(kind: type) -> dict[str, Any]:
     """What a class holds under names, without what Python or a decorator made of what counts anyway."""
-    held = {name: value for name, value in vars(kind).items() if name not in MADE and not isinstance(value, SLOTS)}
+    held = {name: value for name, value in sorted(vars(kind).items()) if name not in MADE}
     if issubclass(kind, Enum):
         return {name: value for name, value in held.items() if isinstance(value, FunctionType)} | dict(kind.__members__)
-    return held
+    if issubclass(kind, msgspec.Struct):
+        defaults = tuple(getattr(default, "factory", default) for default in kind.__struct_defaults__)
+        config = {name: getattr(kind.__struct_config__, name) for name in dir(kind.__struct_config__) if name[0] != "_"}
+        held |= {"__struct_defaults__": defaults, "__struct_config__": config}
+    return {name: value for name, value in held.items() if not isinstance(value, SLOTS)}

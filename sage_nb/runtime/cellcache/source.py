@@ -138,14 +138,14 @@ def _trees(text: str, flags: int) -> dict[bytes, list[tuple[int, bytes]]]:
         lines = {number: node.lineno for number, node in found.items()}
         running = _compiled(tree, flags)
         _renumber(found)
-        numbered = _compiled(tree, flags)
+        pairs = list(_paired(running, _compiled(tree, flags)))
+        _Bare().visit(tree)
+        trees: dict[bytes, list[tuple[int, bytes]]] = {}
+        for code, number in pairs:
+            if number in found and code.co_name == getattr(found[number], "name", "<lambda>"):
+                trees.setdefault(bytecode(code), []).append((lines[number], _dumped(found[number])))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}  # no Python, or more than can be compiled here: the bytecode says what it does
-    _Bare().visit(tree)
-    trees: dict[bytes, list[tuple[int, bytes]]] = {}
-    for code, number in _paired(running, numbered):
-        if number in found and code.co_name == getattr(found[number], "name", "<lambda>"):
-            trees.setdefault(bytecode(code), []).append((lines[number], _dumped(found[number])))
+        return {}  # no Python, or more of it than can be taken apart here: the bytecode says what it does
     return trees
 
 

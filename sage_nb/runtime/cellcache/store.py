@@ -216,7 +216,7 @@ class CellCache:
                     raise
                 self._begin_anew()
                 return work(self._held.database.connection())
-        except (sqlite3.OperationalError, sqlite3.DataError, OSError, DamagedError, NewerFormatError) as error:
+        except (sqlite3.Error, OSError, DamagedError, NewerFormatError) as error:
             self._rest(error, only_writes=opened and writes)
         return otherwise
 

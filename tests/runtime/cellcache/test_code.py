@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from types import FunctionType
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,38 @@ PARTIAL = """
 
     f = partial(g, 1, z=3)
 """
+STRUCT = """
+    import msgspec
+
+    class Row(msgspec.Struct, frozen=True):
+        n: int = 1
+        held: list = []
+
+    def f(x):
+        return Row(x)
+"""
+COLOR = """
+    import enum
+
+    class Color(enum.Enum):
+        RED = 1
+
+        def size(self):
+            return len(self.name)
+
+    def f(x):
+        return Color.RED.size()
+"""
+DATA = """
+    from dataclasses import dataclass
+
+    @dataclass
+    class Row:
+        n: int = 1
+
+    def f(x):
+        return Row()
+"""
 LAMBDAS = "one, f = (lambda x: x + 1), (lambda x: x + 2)"
 # The ingredient, a cell, what is replaced in it by what, and what has changed by that.
 EDITS = [
@@ -125,6 +158,13 @@ EDITS = [
     ("attribute", METHODS, "LIMIT = 3", "LIMIT = 4", "attribute Clean.LIMIT"),
     ("attribute", METHODS, "Clean(2)", "Clean(3)", "attribute weight"),
     ("attribute", "def f(x):\n    return f.factor * x\nf.factor = 2", "r = 2", "r = 3", "attribute factor"),
+    ("attribute", STRUCT, "n: int = 1", "n: int = 2", "attribute Row.__struct_defaults__"),
+    ("attribute", STRUCT, "= []", "= {}", "attribute Row.__struct_defaults__"),
+    ("attribute", STRUCT, "frozen=True", "frozen=False", "attribute Row.__struct_config__"),
+    ("class", STRUCT, "n: int", "n: float", "class Row"),
+    ("attribute", COLOR, "RED = 1", "RED = 2", "attribute Color.RED"),
+    ("method", COLOR, "len(self", "abs(self", "method Color.size"),
+    ("default", DATA, "n: int = 1", "n: int = 2", None),
     ("argument", PARTIAL, "(g, 1", "(g, 2", "argument 0"),
     ("argument", PARTIAL, "z=3", "z=4", "argument z"),
 ]
@@ -211,9 +251,20 @@ def test_each_lambda_of_a_line_is_its_own():
     assert one.digest != two.digest
 
 
-def test_a_lambda_in_a_decorator_is_not_the_function_below_it():
-    found = cell("kept = []\n@(lambda g: kept.append(g) or 1)\ndef f(x):\n    return x\n")
-    assert of("def f(x):\n    return x") == code_fingerprint(found["kept"][0])
+@pytest.mark.parametrize("terms", [3, 300])
+def test_code_of_any_depth_has_a_fingerprint(terms):
+    source = f"def f(x):\n    return {' + '.join(['x'] * terms)}"
+    assert of(source).digest == of(f"{source}  # again").digest != of(source + " + 1").digest
+
+
+def test_a_lambda_that_decorates_is_not_taken_for_the_function_below_it():
+    below = "\ndef f(x):\n    return x"
+    found = cell(f"kept = []\n@(lambda g: kept.append(g)){below}")
+    assert code_fingerprint(found["kept"][0]) == of(below)
+    decorators = ("sys._getframe().f_code", "[sys._getframe().f_code][0]")
+    codes = [cell(f"import sys\n@(lambda g: {body}){below}")["f"] for body in decorators]
+    one, other = (code_fingerprint(FunctionType(code, {"sys": sys, "__name__": "__main__"})) for code in codes)
+    assert one.parts["source"] != other.parts["source"]
 
 
 def test_a_file_edited_since_its_import_is_not_taken_for_what_runs(tmp_path, monkeypatch):
@@ -299,6 +350,12 @@ def test_the_version_of_a_library_counts(tmp_path, monkeypatch):
     for one, other in zip(before[::2], after[::2], strict=True):
         assert changed(one, other) == ["library a_library_of_today changed"]
     assert before[1::2] == after[1::2], "without the ingredient it would go unnoticed"
+
+
+def test_what_a_library_has_not_loaded_yet_goes_by_its_name():
+    parts = of("import sage_nb as sage\ndef f(x):\n    return sage.NoSuchNameEver(x)").parts
+    assert {"global sage.NoSuchNameEver", "library sage_nb"} <= set(parts)
+    assert parts != of("import sage_nb as sage\ndef f(x):\n    return sage.NoOtherName(x)").parts
 
 
 def test_a_librarys_distribution_gives_its_version():

@@ -265,8 +265,9 @@ def test_a_process_that_was_forked_off_has_a_connection_of_its_own(cache):
     cache.put(entries(keys_of(1, 2)))
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe()
-    child = fork.Process(target=forked, args=(cache, there))
-    child.start()
+    child = fork.Process(target=forked, args=(cache, there), daemon=True)
+    with cache._held.lock:  # as if a thread were in the middle of a call
+        child.start()
     assert here.poll(60)
     assert here.recv() == keys_of(1, 2)
     child.join()

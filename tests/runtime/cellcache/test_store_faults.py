@@ -144,6 +144,18 @@ def test_a_damaged_value_is_absent_removed_and_said_once(cache):
     assert whole(cache.get(["a", "b", "c"]), SMALL) == ["a", "b"]
 
 
+def test_a_whole_value_under_another_key_is_absent(cache):
+    cache.put(entries(["a", "b", "c"], SMALL))
+    cache._held.database.connection().executescript(
+        "CREATE TEMP TABLE swapped AS SELECT key, id, checksum FROM entries WHERE key IN ('a', 'b'); "
+        "UPDATE entries SET checksum = (SELECT checksum FROM swapped WHERE key <> entries.key) WHERE key <> 'c'; "
+        "UPDATE contents SET id = -id WHERE id IN (SELECT id FROM swapped); "
+        "UPDATE contents SET id = (SELECT id FROM swapped WHERE swapped.id <> -contents.id) WHERE id < 0;"
+    )
+    assert whole(cache.get(["a", "b", "c"]), SMALL) == ["c"]
+    assert len(cache.notes) == 1
+
+
 @pytest.mark.parametrize("garbage", [b"", b"x" * 100, b"SQLite format 3\0" + b"\xff" * 4096, os.urandom(50_000)])
 def test_a_file_that_is_no_database_is_set_aside(cache, garbage):
     cache.folder.mkdir()

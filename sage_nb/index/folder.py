@@ -37,7 +37,7 @@ from sage_nb.index.manifest import (
     write_manifest,
 )
 from sage_nb.index.segment import Origin, Segment, SegmentData, merge_segments, write_tombstones
-from sage_nb.index.snapshot import Snapshot
+from sage_nb.index.snapshot import Snapshot, open_snapshot
 
 LOCK_SECONDS = 120.0
 OURS = re.compile(r"[0-9a-f]{32}(\.npy)?")  # what `_name` gives
@@ -159,10 +159,7 @@ class IndexFolder:
             raise
 
     def _open(self, manifest: Manifest) -> Snapshot:
-        held = self._snapshot.segments if self._snapshot else ()
-        known = {(segment.entry.id, segment.entry.tombstones): segment for segment in held}
-        segments = [known.get((each.id, each.tombstones)) or Segment(self.path, each) for each in manifest.segments]
-        return Snapshot(manifest, segments)
+        return open_snapshot(self.path, manifest, self._snapshot.segments if self._snapshot else ())
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:

@@ -83,7 +83,7 @@ class Segment:
             tombstones = folder / "tombstones" / entry.tombstones
             _check_sum(tombstones, entry.tombstones_sum)
             self.live[read_array(tombstones)] = False
-        self._filtered: dict[Filter, Mask] = {}
+        self._filtered: dict[tuple[Filter | None, range], Mask] = {}
 
     @cached_property
     def ids(self) -> Any:
@@ -112,16 +112,18 @@ class Segment:
         found = (Origin(**row) for row in self._origins.to_pylist())
         return (origin for origin in found if self.live[origin.first])
 
-    def allowed(self, only: Filter | None) -> Mask:
-        """The live rows whose passage `only` accepts; worked out once for each filter."""
-        if only is None:
+    def allowed(self, only: Filter | None, among: range) -> Mask:
+        """The live rows `among` these whose passage `only` accepts; worked out once for each filter."""
+        if only is None and len(among) == len(self.live):
             return self.live
-        if only not in self._filtered:
+        if (only, among) not in self._filtered:
             mask = self.live.copy()
-            for row in np.flatnonzero(mask):
-                mask[row] = only.accepts(self.document(int(row)))
-            self._filtered[only] = mask
-        return self._filtered[only]
+            mask[: among.start] = mask[among.stop :] = False
+            if only is not None:
+                for row in np.flatnonzero(mask):
+                    mask[row] = only.accepts(self.document(int(row)))
+            self._filtered[only, among] = mask
+        return self._filtered[only, among]
 
     def vectors(self, rows: Ints) -> Vectors | None:
         """The vectors of `rows`, or None where the collection has none."""

@@ -1,10 +1,15 @@
-"""A snapshot: some segments, read as one. Statistics are over all live rows, so that scores equal a rebuild's."""
+"""A snapshot: some segments, read as one. Statistics are over all live rows, so that scores equal a rebuild's.
+
+A share of a snapshot looks for hits among its own rows only, and scores them as the whole would: its statistics are
+still over all of them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +20,7 @@ from sage_nb.index.dense import Vectors
 from sage_nb.index.lexical import Ints, Mask
 from sage_nb.index.manifest import Manifest
 from sage_nb.index.segment import Origin, Segment
+from sage_nb.index.share import WHOLE, Share
 from sage_nb.records.filters import Filter
 from sage_nb.records.values import Document
 
@@ -27,12 +33,18 @@ class Found(NamedTuple):
 
 
 class Snapshot:
-    """What a collection held at one commit; it stays readable while later ones are made."""
+    """What a collection held at one commit; it stays readable while later ones are made.
 
-    def __init__(self, manifest: Manifest, segments: Sequence[Segment]) -> None:
+    Rows are numbered through all segments. Arrays are over the rows of the `share`, in the same order.
+    """
+
+    def __init__(self, manifest: Manifest, segments: Sequence[Segment], share: Share = WHOLE) -> None:
         self.manifest = manifest
         self.segments = tuple(segments)
+        self._own = [share.rows(segment.entry.rows) for segment in self.segments]
+        self._near = share.nearest([segment.entry for segment in self.segments])
         self._bases = np.cumsum([0, *(segment.entry.rows for segment in self.segments)])
+        self._places = np.cumsum([0, *map(len, self._own)])  # where the share of each segment begins in arrays
 
     @property
     def rows(self) -> int:
@@ -42,7 +54,8 @@ class Snapshot:
     @cached_property
     def lengths(self) -> Floats:
         """Terms in each row, dead ones too."""
-        return np.concatenate([[], *(segment.postings.lengths for segment in self.segments)])
+        parts = (segment.postings.lengths[own.start : own.stop] for segment, own in self._parts())
+        return np.concatenate([[], *parts])
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -60,12 +73,12 @@ class Snapshot:
 
     def lexical(self, terms: Sequence[str], k: int, weighting: Weighting, only: Filter | None) -> list[Found]:
         """The best `k` rows that hold one of `terms` and that `only` accepts; a repeated term counts again."""
-        scores = np.zeros(int(self._bases[-1]))
+        scores = np.zeros(int(self._places[-1]))
         matched = np.zeros(len(scores), np.bool_)
         of = self.okapi_statistics if weighting.variant == "okapi" else self.statistics
         for term, times in Counter(terms).items():
             rows, frequencies, live = self.postings(term)
-            if not live:
+            if not live:  # nowhere: a term that only other shares hold has worth for those that lack it
                 continue
             worth = times * weighting.idf(live, of)
             scores += worth * weighting.absent
@@ -75,26 +88,27 @@ class Snapshot:
         return self.best(scores, matched & self.allowed(only), k)
 
     def postings(self, term: str) -> tuple[Ints, Floats, int]:
-        """Rows that hold `term`, its frequency in each, and how many of them are live."""
-        rows: list[Ints] = [np.zeros(0, np.int64)]
+        """Places of rows that hold `term`, its frequency in each, and how many live rows hold it in all."""
+        places: list[Ints] = [np.zeros(0, np.int64)]
         frequencies: list[npt.NDArray[Any]] = [np.zeros(0)]
         live = 0
-        for base, segment in zip(self._bases, self.segments, strict=False):
+        for place, (segment, own) in zip(self._places, self._parts(), strict=False):
             here, counts = segment.postings.find(term)
             live += int(segment.live[here].sum()) if segment.entry.dead else len(here)
-            rows.append(here + base)
-            frequencies.append(counts)
-        return np.concatenate(rows), np.concatenate(frequencies).astype(np.float64), live
+            first, last = np.searchsorted(here, np.array([own.start, own.stop], here.dtype))
+            places.append(here[first:last] + (place - own.start))
+            frequencies.append(counts[first:last])
+        return np.concatenate(places), np.concatenate(frequencies).astype(np.float64), live
 
     def dense(self, queries: Vectors, k: int, only: Filter | None) -> list[list[Found]]:
         """For each query vector the best `k` rows by inner product, of those that `only` accepts."""
         merged: list[list[Found]] = [[] for _ in queries]
-        for base, segment in zip(self._bases, self.segments, strict=False):
-            if segment.dense is None:
+        for base, segment, near in zip(self._bases, self.segments, self._near, strict=False):
+            if segment.dense is None or not near:
                 continue
-            allowed = segment.allowed(only)
+            allowed = segment.allowed(only, near)
             mask = None if allowed.all() else allowed
-            scores, rows = segment.dense.search(queries, min(k, segment.entry.rows), mask)
+            scores, rows = segment.dense.search(queries, min(k, len(near)), mask)
             for found, score, row in zip(merged, scores, rows, strict=True):
                 kept = row >= 0
                 found.extend(map(Found, (row[kept] + base).tolist(), score[kept].tolist()))
@@ -102,21 +116,27 @@ class Snapshot:
 
     def best(self, scores: Floats, eligible: Mask, k: int) -> list[Found]:
         """The `k` best eligible rows; equal scores by id, so that the order does not depend on how it was built."""
-        rows = np.flatnonzero(eligible)
-        if len(rows) > k:
-            worst = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
-            rows = rows[scores[rows] >= worst]
-        return self._ordered([Found(row, float(scores[row])) for row in rows.tolist()])[:k]
+        places = np.flatnonzero(eligible)
+        if len(places) > k:
+            worst = np.partition(scores[places], len(places) - k)[len(places) - k]
+            places = places[scores[places] >= worst]
+        rows = self._rows_at(places)
+        return self._ordered(list(map(Found, rows.tolist(), scores[places].tolist())))[:k]
 
     def allowed(self, only: Filter | None) -> Mask:
         """Rows that are live and that `only` accepts."""
-        masks = [segment.allowed(only) for segment in self.segments]
+        masks = [segment.allowed(only, own)[own.start : own.stop] for segment, own in self._parts()]
         return np.concatenate(masks) if masks else np.zeros(0, np.bool_)
 
     def document(self, row: int) -> Document:
         """The passage in `row`."""
         at = self._segment(row)
         return self.segments[at].document(row - int(self._bases[at]))
+
+    def passage(self, row: int) -> str:
+        """The id of the passage in `row`."""
+        at = self._segment(row)
+        return str(self.segments[at].ids[row - int(self._bases[at])].as_py())
 
     def documents(self) -> Iterator[Document]:
         """Every live passage."""
@@ -135,11 +155,27 @@ class Snapshot:
         return None
 
     def _ordered(self, found: list[Found]) -> list[Found]:
-        return sorted(found, key=lambda each: (-each.score, self._id(each.row)))
+        return sorted(found, key=lambda each: (-each.score, self.passage(each.row)))
 
-    def _id(self, row: int) -> str:
-        at = self._segment(row)
-        return str(self.segments[at].ids[row - int(self._bases[at])].as_py())
+    def _parts(self) -> Iterator[tuple[Segment, range]]:
+        """The share's rows of each segment."""
+        return zip(self.segments, self._own, strict=True)
+
+    def _rows_at(self, places: Ints) -> Ints:
+        """The numbers of the rows that stand at these places of an array."""
+        at = np.searchsorted(self._places, places, "right") - 1
+        first = self._bases[:-1] + [own.start for own in self._own] - self._places[:-1]
+        return places + first[at] if len(places) else places
 
     def _segment(self, row: int) -> int:
         return int(np.searchsorted(self._bases, row, "right")) - 1
+
+
+def open_snapshot(folder: Path, manifest: Manifest, held: Sequence[Segment] = (), share: Share = WHOLE) -> Snapshot:
+    """A snapshot of a collection's folder; segments that are `held` open are not opened again.
+
+    Raises FileNotFoundError where a segment has been swept away since the manifest was read.
+    """
+    known = {(segment.entry.id, segment.entry.tombstones): segment for segment in held}
+    segments = (known.get((each.id, each.tombstones)) or Segment(folder, each) for each in manifest.segments)
+    return Snapshot(manifest, list(segments), share)

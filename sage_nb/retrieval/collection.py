@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from functools import reduce
-from operator import and_
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
 from typing_extensions import Unpack
@@ -19,68 +18,20 @@ from sage_nb.index.manifest import Manifest, Settings
 from sage_nb.models.registry import DEFAULT_ENCODER
 from sage_nb.records import markup
 from sage_nb.records.chunk import Chunker
-from sage_nb.records.filters import Filter
-from sage_nb.records.filters import where as conditions_of
 from sage_nb.records.values import Document
-from sage_nb.retrieval.dense import Dense, check_encoder
-from sage_nb.retrieval.hybrid import Hybrid
+from sage_nb.retrieval.dense import check_encoder
 from sage_nb.retrieval.indexing import Added, Indexing, Intake, Plan, disk_bytes, settings_with
-from sage_nb.retrieval.lexical import Lexical
 from sage_nb.retrieval.resources import COLLECTIONS, MODELS
 from sage_nb.retrieval.sink import CollectionSink
 from sage_nb.retrieval.source import Source, locate
-from sage_nb.retrieval.stage import Stage
+from sage_nb.retrieval.view import View
 from sage_nb.runtime.environment import Environment, LocalEnvironment
 from sage_nb.stream.build import How
 from sage_nb.stream.fingerprint import fingerprint
 
-
-class View:
-    """What one can search: a collection, or the part of it that a filter accepts."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def __repr__(self) -> str:
-        return repr(self._source)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, View) and self._source == other._source
-
-    def __hash__(self) -> int:
-        return hash(self._source)
-
-    @property
-    def name(self) -> str:
-        """The collection's name."""
-        return self._source.name
-
-    def where(self, *filters: Filter, **conditions: object) -> View:
-        """Only documents that hold all conditions; retrievers apply them before they take their best `k`.
-
-        `where(source="numpy", year__ge=2020)`; see `sage_nb.where` for the suffixes.
-        """
-        given = [*filters, *([conditions_of(**conditions)] if conditions or not filters else [])]
-        held = [self._source.only] if self._source.only is not None else []
-        return View(Source(self._source.path, reduce(and_, [*held, *given])))
-
-    def lexical(
-        self, k: int = 100, *, variant: str = "lucene", k1: float = 1.2, b: float = 0.75, engine: str = "sage"
-    ) -> Stage:
-        """The best `k` by BM25: variants lucene, robertson, okapi, l, plus; engines sage, rank_bm25.
-
-        With `engine="rank_bm25"` and no variant named, okapi.
-        """
-        chosen = "okapi" if engine == "rank_bm25" and variant == "lucene" else variant
-        return Lexical(self._source, k, chosen, k1, b, engine)
-
-    def dense(self, k: int = 100) -> Stage:
-        """The best `k` by cosine similarity of the collection's encoder."""
-        return Dense(self._source, k)
-
-    def hybrid(self, k: int = 100, *, fusion: str = "rrf", weights: tuple[float, ...] = ()) -> Stage:
-        """The best `k` of BM25 and cosine together; `weights` are (lexical, dense)."""
-        return Hybrid(self._source, k, fusion, tuple(weights))
+if TYPE_CHECKING:
+    from sage_nb.retrieval.sharded import Sharded
+    from sage_nb.runtime.ray.service import OnLost
 
 
 @dataclass(frozen=True)
@@ -204,6 +155,27 @@ class Collection(View):
     def compact(self) -> None:
         """Rewrite as one segment without what was deleted; searches find the same."""
         self._folder.compact()
+
+    def sharded(
+        self, n: int, *, env: Environment | None = None, on_lost: OnLost = "wait", timeout: float = 60.0
+    ) -> Sharded:
+        """The collection in `n` shards: actors on the cluster of `env`, each of which searches a part of it.
+
+        It finds and scores what the collection does, at its last commit; where vectors are indexed approximately each
+        index is searched whole, by one shard. A shard whose process dies is opened again from disk: questions "wait"
+        for that, `timeout` seconds at the most, or "degrade": the others answer, and the Result's `notes` name it.
+
+        Raises BadValueError for an `n` that is no number of shards, and what opening a collection raises.
+        """
+        from sage_nb.retrieval.sharded import Sharded
+        from sage_nb.runtime.ray.environment import RayEnvironment
+        from sage_nb.runtime.ray.service import Service
+
+        service = Service(self.name, "shard", n, on_lost, timeout)
+        given = RayEnvironment("shards") if env is None else env
+        if not isinstance(given, RayEnvironment):
+            raise BadValueError(f"shards are actors on a cluster, got env={env!r:.60}; write env=RayEnvironment()")
+        return Sharded.opened(self._source, service, given)
 
     def documents(self) -> Iterator[Document]:
         """Every passage."""

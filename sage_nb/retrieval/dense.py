@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from sage_nb.errors import CollectionError, ModelError
 from sage_nb.index.dense import check_vectors
-from sage_nb.index.folder import IndexFolder
 from sage_nb.index.manifest import Settings
 from sage_nb.models.encoder import Encoder
 from sage_nb.models.registry import Models
 from sage_nb.records.values import Result
-from sage_nb.retrieval.lexical import hits_of, short_of
+from sage_nb.retrieval.lexical import hits_of, notes_of
 from sage_nb.retrieval.ranking import Retrieving, ranked
-from sage_nb.retrieval.resources import Collections
-from sage_nb.retrieval.source import Source, searchable
+from sage_nb.retrieval.reader import Pinned
+from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Operation, check_k
 from sage_nb.stream.function import Context, MapFunction
 
@@ -53,42 +53,39 @@ class DenseSearching(MapFunction[Result, Result]):
 
     def open(self, context: Context, /) -> None:
         """Load the encoder that the collection was built with, once per process."""
-        self._folder = context.get(Collections).folder(self.stage.source.path)
-        self._encoder = encoder_of(self._folder, context.get(Models))
+        self._reader = self.stage.source.reader(context)
+        self._encoder = encoder_of(self._reader.settings, self.stage.source.name, context.get(Models))
         self._metrics = context.metrics
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
-        """All questions encoded in one call, then searched."""
-        snapshot = searchable(self._folder)
+        """All questions encoded in one call, then searched, at one commit."""
+        return self._reader.read(partial(self._answered, batch))
+
+    def _answered(self, batch: Sequence[Result], pinned: Pinned) -> list[Result]:
         cut = self._encoder.truncated
         with self._metrics.model_time():
             vectors = np.asarray(self._encoder.encode([result.query.text for result in batch]), np.float32)
-        check_vectors(vectors, snapshot.manifest.settings.dimension, [result.query.id for result in batch])
+        check_vectors(vectors, pinned.manifest.settings.dimension, [result.query.id for result in batch])
         note = ("the question was cut to what the encoder reads",) if self._encoder.truncated > cut else ()
-        found = snapshot.dense(vectors, self.stage.k, self.stage.source.only)
-        notes = short_of(self.stage.k, snapshot, self.stage.source)
+        answers = pinned.dense(vectors, self.stage.k)
+        notes = notes_of(answers, self.stage.k, pinned.manifest.rows, self.stage.source)
         if len(batch) == 1:  # in a larger batch it is not known whose question was cut
             notes = (*note, *notes)
         return [
-            ranked(
-                Result(r.query, (), (*r.notes, *notes)),
-                "dense",
-                hits_of(snapshot, rows, self.stage.source.name),
-            )
-            for r, rows in zip(batch, found, strict=True)
+            ranked(Result(r.query, (), (*r.notes, *notes)), "dense", hits_of(passages, self.stage.source.name))
+            for r, passages in zip(batch, answers.passages, strict=True)
         ]
 
 
-def encoder_of(folder: IndexFolder, models: Models) -> Encoder:
-    """The encoder named in a collection's MANIFEST, refused where its weights are no longer the same."""
-    settings = searchable(folder).manifest.settings
+def encoder_of(settings: Settings, collection: str, models: Models) -> Encoder:
+    """The encoder that a collection was built with, refused where its weights are no longer the same."""
     if not settings.encoder:
         raise CollectionError(
-            f"the collection {folder.path.name!r} was built without an encoder, so it has no vectors; "
+            f"the collection {collection!r} was built without an encoder, so it has no vectors; "
             f"use .lexical(), or build it again with an encoder"
         )
     encoder = models.encoder(settings.encoder)
-    check_encoder(encoder, settings, folder.path.name)
+    check_encoder(encoder, settings, collection)
     return encoder
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sage_nb.errors import BadValueError, UnknownNameError
 from sage_nb.index.analysis import get_analyzer
 from sage_nb.index.bm25 import Weighting
+from sage_nb.index.folder import IndexFolder
 from sage_nb.index.reference import RankBm25
-from sage_nb.index.snapshot import Found, Snapshot
+from sage_nb.index.snapshot import Snapshot
+from sage_nb.records.filters import Filter
 from sage_nb.records.values import Hit, Result
 from sage_nb.retrieval.ranking import Retrieving, ranked
+from sage_nb.retrieval.reader import Answers, FolderReader, Passages, Pinned, Reader, Scoring
 from sage_nb.retrieval.resources import Collections
-from sage_nb.retrieval.source import Source, searchable
+from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Operation, check_k
 from sage_nb.stream.function import Context, MapFunction
 
@@ -36,6 +40,11 @@ class Lexical(Operation):
         Weighting(self.variant, self.k1, self.b)
         if self.engine not in ENGINES:
             raise UnknownNameError.of("lexical engine", self.engine, ENGINES)
+        if self.engine == "rank_bm25" and not self.source.whole:
+            raise BadValueError(
+                f"rank_bm25 wants a whole collection and {self.source!r} is in parts; leave engine= out "
+                f"(variants okapi, l and plus give its scores), or take the collection itself"
+            )
         if self.engine == "rank_bm25" and self.variant not in RankBm25.VARIANTS:
             raise BadValueError(
                 f"rank_bm25 has no variant {self.variant!r}; name one of {', '.join(sorted(RankBm25.VARIANTS))}"
@@ -64,44 +73,63 @@ class LexicalSearching(MapFunction[Result, Result]):
         self._weighting = Weighting(stage.variant, stage.k1, stage.b)
 
     def open(self, context: Context, /) -> None:
-        """Find the collection's folder; its snapshot is taken anew for each batch.
+        """Open the collection; its last commit is taken anew for each batch.
 
         Raises CollectionError where there is nothing in it.
         """
-        self._folder = context.get(Collections).folder(self.stage.source.path)
-        searchable(self._folder)
-        self._reference: RankBm25 | None = None
+        self._reader = self._reading(context)
+        get_analyzer(self._reader.settings.analyzer)
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
-        """Every question against one snapshot."""
-        snapshot = searchable(self._folder)
-        analyze = get_analyzer(snapshot.manifest.settings.analyzer)
-        return [self._answer(result, snapshot, analyze(result.query.text)) for result in batch]
+        """Every question against one commit."""
+        return self._reader.read(partial(self._answered, batch))
 
-    def _answer(self, result: Result, snapshot: Snapshot, terms: list[str]) -> Result:
-        found = hits_of(snapshot, self._search(snapshot, terms), self.stage.source.name)
-        note = () if terms else (f"{self.stage.source.name}: no word of the question is an index term",)
-        answered = Result(
-            result.query, (), (*result.notes, *note, *short_of(self.stage.k, snapshot, self.stage.source))
-        )
-        return ranked(answered, "bm25", found)
+    def _answered(self, batch: Sequence[Result], pinned: Pinned) -> list[Result]:
+        analyze = get_analyzer(pinned.manifest.settings.analyzer)
+        questions = [analyze(result.query.text) for result in batch]
+        answers = pinned.lexical(questions, self.stage.k, self._weighting)
+        name = self.stage.source.name
+        notes = notes_of(answers, self.stage.k, pinned.manifest.rows, self.stage.source)
+        wordless = f"{name}: no word of the question is an index term"
+        return [
+            ranked(
+                Result(result.query, (), (*result.notes, *(() if terms else (wordless,)), *notes)),
+                "bm25",
+                hits_of(passages, name),
+            )
+            for result, terms, passages in zip(batch, questions, answers.passages, strict=True)
+        ]
 
-    def _search(self, snapshot: Snapshot, terms: list[str]) -> list[Found]:
-        stage = self.stage
-        if stage.engine == "sage":
-            return snapshot.lexical(terms, stage.k, self._weighting, stage.source.only)
-        if self._reference is None or self._reference.snapshot is not snapshot:
-            self._reference = RankBm25(snapshot, self._weighting)
-        return self._reference.lexical(terms, stage.k, stage.source.only)
+    def _reading(self, context: Context) -> Reader:
+        source = self.stage.source
+        if self.stage.engine == "sage":
+            return source.reader(context)
+        return ReferenceReader(context.get(Collections).folder(source.path), source.only, self._weighting)
 
 
-def hits_of(snapshot: Snapshot, found: Sequence[Found], collection: str) -> list[tuple[Hit, float]]:
-    """Rows of a snapshot as hits that no stage has ranked yet, each with its score."""
-    return [(Hit(snapshot.document(row), 0, score, (), collection), score) for row, score in found]
+class ReferenceReader(FolderReader):
+    """Scores words by the library rank_bm25, built anew for each snapshot."""
+
+    def __init__(self, folder: IndexFolder, only: Filter | None, weighting: Weighting) -> None:
+        super().__init__(folder, only)
+        self._weighting = weighting
+        self._library: RankBm25 | None = None
+
+    def scoring(self, snapshot: Snapshot) -> Scoring:
+        """The library's."""
+        if self._library is None or self._library.snapshot is not snapshot:
+            self._library = RankBm25(snapshot, self._weighting)
+        library = self._library
+        return lambda terms, k, _, only: library.lexical(terms, k, only)
 
 
-def short_of(k: int, snapshot: Snapshot, source: Source) -> tuple[str, ...]:
-    """The note for a filter that nothing meets, or a `k` that the collection cannot fill."""
-    if source.only is not None and not snapshot.allowed(source.only).any():
-        return (f"{source.name}: no passage meets {source.only!r}",)
-    return (f"k={k} asked, the collection holds {snapshot.rows}",) if k > snapshot.rows else ()
+def hits_of(passages: Passages, collection: str) -> list[tuple[Hit, float]]:
+    """Passages as hits that no stage has ranked yet, each with its score."""
+    return [(Hit(document, 0, score, (), collection), score) for document, score in passages]
+
+
+def notes_of(answers: Answers, k: int, rows: int, source: Source) -> tuple[str, ...]:
+    """What is missing from answers: parts of the collection, what a filter lets nothing of through, `k` in full."""
+    if not answers.accepted:
+        return (*answers.missing, f"{source.name}: no passage meets {source.only!r}")
+    return (*answers.missing, *((f"k={k} asked, the collection holds {rows}",) if k > rows else ()))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from sage_nb.errors import BadValueError, CollectionError
-from sage_nb.index.folder import IndexFolder
-from sage_nb.index.snapshot import Snapshot
+from sage_nb.errors import BadValueError
 from sage_nb.records.filters import Filter
+from sage_nb.retrieval.reader import FolderReader, Reader
+from sage_nb.retrieval.resources import Collections
+from sage_nb.stream.function import Context
 
 
 def home() -> Path:
@@ -45,19 +45,25 @@ class Source:
         """The collection's own name."""
         return Path(self.path).name
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is read in one piece."""
+        return True
+
+    def reader(self, context: Context) -> Reader:
+        """Opened where a function runs."""
+        return FolderReader(context.get(Collections).folder(self.path), self.only)
+
     def __repr__(self) -> str:
+        return f"{self.collection}{self.filtered}"
+
+    @property
+    def collection(self) -> str:
+        """The expression that opens it."""
         given = self.name if Path(self.path).parent == home() / "collections" else self.path
-        return f"Collection({given!r})" + (f".where({self.only!r})" if self.only is not None else "")
+        return f"Collection({given!r})"
 
-
-def searchable(folder: IndexFolder) -> Snapshot:
-    """The current snapshot; refused where there is nothing in it."""
-    snapshot = folder.snapshot()
-    if not snapshot.rows:
-        beside = [path.parent.name for path in folder.path.parent.glob("*/MANIFEST") if path.parent != folder.path]
-        near = get_close_matches(folder.path.name, beside, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise CollectionError(
-            f"the collection {folder.path.name!r} is empty{hint or '; add documents to it with .add(...)'}"
-        )
-    return snapshot
+    @property
+    def filtered(self) -> str:
+        """What follows it where there is a filter."""
+        return f".where({self.only!r})" if self.only is not None else ""

@@ -123,6 +123,13 @@ class RayEnvironment(Environment):
         alone.submit().wait()
         return dataset_of(rows)
 
+    def connect(self) -> None:
+        """Reach its cluster, or start one.
+
+        Raises ClusterError where there is none at the address, or where the one at hand is not as asked.
+        """
+        connect(self._cluster)
+
     def _travelling(self) -> RayEnvironment:
         """As it is in the coordinator's process: connected already, and where relative paths would mean others."""
         other = copy(self)

@@ -1,0 +1,63 @@
+"""What one can search: a collection, or the part of it that a filter accepts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+from operator import and_
+
+from sage_nb.records.filters import Filter
+from sage_nb.records.filters import where as conditions_of
+from sage_nb.retrieval.dense import Dense
+from sage_nb.retrieval.hybrid import Hybrid
+from sage_nb.retrieval.lexical import Lexical
+from sage_nb.retrieval.source import Source
+from sage_nb.retrieval.stage import Stage
+
+
+class View:
+    """What one can search: a collection, or the part of it that a filter accepts."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __repr__(self) -> str:
+        return repr(self._source)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, View) and self._source == other._source
+
+    def __hash__(self) -> int:
+        return hash(self._source)
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self._source.name
+
+    def where(self, *filters: Filter, **conditions: object) -> View:
+        """Only documents that hold all conditions; retrievers apply them before they take their best `k`.
+
+        `where(source="numpy", year__ge=2020)`; see `sage_nb.where` for the suffixes.
+        """
+        given = [*filters, *([conditions_of(**conditions)] if conditions or not filters else [])]
+        held = [self._source.only] if self._source.only is not None else []
+        return View(replace(self._source, only=reduce(and_, [*held, *given])))
+
+    def lexical(
+        self, k: int = 100, *, variant: str = "lucene", k1: float = 1.2, b: float = 0.75, engine: str = "sage"
+    ) -> Stage:
+        """The best `k` by BM25: variants lucene, robertson, okapi, l, plus; engines sage, rank_bm25.
+
+        With `engine="rank_bm25"` and no variant named, okapi.
+        """
+        chosen = "okapi" if engine == "rank_bm25" and variant == "lucene" else variant
+        return Lexical(self._source, k, chosen, k1, b, engine)
+
+    def dense(self, k: int = 100) -> Stage:
+        """The best `k` by cosine similarity of the collection's encoder."""
+        return Dense(self._source, k)
+
+    def hybrid(self, k: int = 100, *, fusion: str = "rrf", weights: tuple[float, ...] = ()) -> Stage:
+        """The best `k` of BM25 and cosine together; `weights` are (lexical, dense)."""
+        return Hybrid(self._source, k, fusion, tuple(weights))

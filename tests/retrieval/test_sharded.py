@@ -126,6 +126,15 @@ def test_many_questions_in_either_environment(small, env):
         assert all(result.hits for result in here)
 
 
+def test_the_example_in_the_readme_runs(animals):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf8")
+    example = next(each for each in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if ".sharded(" in each)
+    names = {"handbook": animals, "questions": QUESTIONS[:3], "env": RayEnvironment("index", num_cpus=4)}
+    exec(example, names)  # noqa: S102  our own text
+    for here, there in zip((animals.hybrid(100) % 10).run(QUESTIONS[:3]).results, names["run"].results, strict=True):
+        alike(here, there)
+
+
 def test_more_shards_than_rows(tmp_path):
     few = sage.Collection(str(tmp_path), encoder=None)
     few.add([RARE, DOCUMENTS[0]], progress=False)

@@ -21,6 +21,7 @@ from sage_nb.errors import BadValueError, SageError
 from sage_nb.runtime.ray.registry import REGISTRY
 
 NAMESPACE = "sage_nb"
+OPENING = 120.0  # seconds that actors have to come up at first, at the least
 PAUSE = 0.05  # seconds between calls to one that is being made anew
 GRACE = 1.0  # seconds that one which has been silent for too long still has to answer each call
 
@@ -93,7 +94,8 @@ class Service:
         HELD[begun.key] = held = Held(self.name, self.part, actors)
         REGISTRY.enter(held)
         try:
-            Line(replace(begun, on_lost="wait")).everyone(first)
+            patient = replace(begun, on_lost="wait", timeout=max(OPENING, self.timeout))
+            Line(patient).everyone(first)
         except BaseException:
             begun.close()
             raise

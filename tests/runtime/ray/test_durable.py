@@ -180,7 +180,12 @@ def test_a_job_is_saved_paused_and_submitted_again_by_others(cluster, tmp_path):
 
 
 def test_a_job_is_cancelled_from_elsewhere_and_every_handle_hears_of_it(cluster, tmp_path):
-    job = submitted(cluster, tmp_path, "unwanted")
+    with driver(cluster) as first:
+        here = f"import os\nos.chdir({str(tmp_path)!r})\n"  # its paths mean the same to actors, which began elsewhere
+        assert first.run(here + SUBMIT.format(folder=".", name="unwanted")) is None
+    job = sage.Job.attach("unwanted")
+    until(lambda: list((tmp_path / "out").glob("*.jsonl")), LONG)
+    assert FolderStore(Folder(tmp_path / "ckpt")).holds()
     other, server = sage.Job.attach("unwanted"), job.serve_metrics()
     processes = pids(cluster, "unwanted")
     job.cancel()
@@ -197,8 +202,11 @@ def test_how_a_job_failed_is_told_to_whoever_attaches_later(cluster, tmp_path):
     job = sage.Job.attach("doomed")
     (letter,) = until(lambda: job.dead_letters, LONG)
     assert (letter.operator, letter.record["n"]) == ("picky", 3)
+    coordinator, *others = pids(cluster, "doomed")
     go(tmp_path)
     until(job.ended.is_set, LONG)
+    until(lambda: not any(map(lives, others)), LONG)
+    assert lives(coordinator), "it stays until somebody was told"
     for each in (job, sage.Job.attach("doomed")):
         with pytest.raises(OperatorError, match="operator 'touchy' failed on .*: ValueError: the last one"):
             each.wait(LONG)
@@ -272,7 +280,9 @@ def test_a_name_is_for_one_durable_job_at_a_time(cluster, tmp_path):
         )
         said = second.run(SUBMIT.format(folder=str(tmp_path), name="intruder"))
         assert said.startswith("CheckpointError: a job with the checkpoints in")
-        assert "intruder" not in [each.name for each in sage.jobs()]
+        known = second.run("import sage_nb as sage\nsaid = [each.name for each in sage.jobs()]")
+        assert "taken" in known
+        assert "intruder" not in known
         assert job.status == "running"
         job.cancel()
 

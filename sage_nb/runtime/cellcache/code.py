@@ -82,7 +82,7 @@ def code_fingerprint(target: object, *, ingredients: frozenset[str] = ALL) -> Fi
     >>> print(code_fingerprint(lambda: next(rows)).reason)
     '<lambda>' captures an iterator 'rows', whose content cannot be known; capture plain data, or give it a fingerprint
     """
-    walk = Walk(ingredients)
+    walk = _Walk(ingredients)
     try:
         walk.begin(target)
     except _UnknownError as unknown:
@@ -112,7 +112,7 @@ class _UnknownError(Exception):
     """Ends a walk: the reason."""
 
 
-class Walk:
+class _Walk:
     """Goes from one target through all that it can reach; functions and classes once each, under labels."""
 
     def __init__(self, ingredients: frozenset[str]) -> None:
@@ -142,7 +142,7 @@ class Walk:
         elif isinstance(target, partial):
             self._root(target.func)
             for name, value in (*enumerate(target.args), *sorted(target.keywords.items())):
-                self._value("argument", f"argument {name}", value, "the partial function")
+                self._value("argument", f"argument {name}", value, "partial")
         elif isinstance(target, MethodType):
             self._root(target.__func__)
             self._root(target.__self__)
@@ -228,7 +228,8 @@ class Walk:
             module = f"{space.get('__package__')}.{name}" if dots else name
             if dots or not is_installed(module):
                 raise _UnknownError(
-                    f"{owner!r} imports {module!r} as it runs, whose content cannot be known; import it before"
+                    f"{owner!r} imports {module!r} as it runs, whose content cannot be known; "
+                    f"import it outside of the function"
                 )
             self._library(module)
 

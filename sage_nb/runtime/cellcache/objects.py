@@ -45,7 +45,7 @@ def is_own(thing: type | FunctionType) -> bool:
     """
     if isinstance(thing, FunctionType):
         return not is_installed(str(thing.__globals__.get("__name__", "__main__")), thing.__code__.co_filename)
-    return not thing.__flags__ & IMMUTABLE and not is_installed(thing.__module__)
+    return not thing.__flags__ & IMMUTABLE and not is_installed(str(thing.__module__))
 
 
 def is_random(value: object) -> bool:

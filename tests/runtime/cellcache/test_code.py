@@ -286,6 +286,11 @@ def test_a_file_edited_since_its_import_is_not_taken_for_what_runs(tmp_path, mon
     import my_module_of_today as module
 
     assert code_fingerprint(module.f) == of("def f(x):\n    return x + 22")
+    path.write_text("def f(x):\n    return x + 4444\n")
+    monkeypatch.delitem(sys.modules, "my_module_of_today")
+    import my_module_of_today as module
+
+    assert code_fingerprint(module.f) == of("def f(x):\n    return x + 4444")
 
 
 def test_cells_of_a_kernel_have_their_source():
@@ -306,6 +311,18 @@ def test_functions_that_call_each_other_end():
     assert changed(of(source), of(source.replace("+ h", "- h"))) == ["calls g changed"]
     many = "".join(f"def g{n}(x):\n    return {' + '.join(f'g{m}(x)' for m in range(40))}\n" for n in range(40))
     assert len(of(many + "f = g7").parts) == 40 + 40 + 1
+
+
+def test_globals_of_modules_that_are_called_alike_all_count():
+    modules = [cell(f"X = {n}\ndef g{n}(x):\n    return X", namespace={"__name__": "twin"}) for n in range(3)]
+    calls = {"__name__": "__main__"} | {f"g{n}": module[f"g{n}"] for n, module in enumerate(modules)}
+    function = cell("def f(x):\n    return g0(x) + g1(x) + g2(x)", namespace=calls)["f"]
+    before = code_fingerprint(function)
+    for module in modules:
+        module["X"] += 10
+        assert code_fingerprint(function).digest != before.digest
+        module["X"] -= 10
+    assert code_fingerprint(function) == before
 
 
 PROJECT = """
@@ -461,7 +478,7 @@ def test_the_next_kernel_gives_the_same_fingerprints_and_another_python_others()
         ("X = 1\ndef f(x):\n    return eval('X')", r"'f' calls eval\(\), which may use anything; name what it uses"),
         (
             "from functools import partial\nf = partial(max, iter('ab'))",
-            "the partial function' captures an iterator '0'",
+            "'partial' captures an iterator '0'",
         ),
     ],
 )

@@ -128,6 +128,7 @@ GROUPS = [
     [{}],
     [set(), set()],
     [frozenset()],
+    [{0, 8}, {8, 0}],  # of which one gives 0 first, the other 8
     [[1, 2]],
     [[2, 1]],
     [[[1], 2]],
@@ -339,6 +340,16 @@ def test_who_points_back_at_whom_counts():
     d.append(c)
     assert of(a) != of(c)
     assert of([a, 1]) != of([a, 2])
+
+
+def test_what_points_back_is_not_taken_for_standing_alone_later():
+    a, b, ring = [], [], [[]]
+    a.append(b)
+    b.append(a)
+    ring[0].append(ring)
+    content = Content(refer=lambda thing: b"", uses=lambda module: None)
+    content.of(a)
+    assert content.of([b]) != content.of(ring)
 
 
 @pytest.mark.parametrize(

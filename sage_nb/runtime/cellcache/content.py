@@ -12,6 +12,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from pathlib import PurePath
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
@@ -28,6 +29,7 @@ from sage_nb.runtime.cellcache.objects import (
     cell_content,
     hides,
     inner,
+    is_class,
     is_own,
     said_fingerprint,
     unknowable,
@@ -86,7 +88,7 @@ class Content:
     def _encoded(self, value: Any) -> bytes:
         if (plain := atom(value)) is not None:
             return plain
-        if isinstance(value, (FunctionType, type)) and is_own(value):
+        if (isinstance(value, FunctionType) or is_class(value)) and is_own(value):
             return frame(b"@", self._refer(value))
         key = id(value)
         if key in self._closed:
@@ -133,7 +135,9 @@ class Content:
             self._items(put, (type(value), value.name, value.value))
         elif isinstance(value, np.generic):
             self._array(put, np.asarray(value))
-        elif isinstance(value, type):
+        elif isinstance(value, PurePath) and not is_own(type(value)):
+            self._items(put, (type(value), str(value)))
+        elif is_class(value):
             self._by_name(put, value.__module__, value.__qualname__)
         else:
             self._instance(put, value)

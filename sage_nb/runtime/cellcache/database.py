@@ -92,6 +92,7 @@ def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iter
     ...     _ = connection.execute("CREATE TABLE t (x)")
     >>> connection.in_transaction
     False
+    >>> connection.close()
     """
     connection.execute(f"BEGIN {kind}")
     try:

@@ -70,14 +70,24 @@ def version(module: str) -> tuple[str, str]:
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names:
         return "python", f"{sys.version_info[0]}.{sys.version_info[1]}"
-    known = " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(_distributions().get(top, ()))))
+    known = " ".join(f"{name} {metadata.version(name)}" for name in sorted(_distributions(top)))
     being_edited = top == PACKAGE and not _is_below(HERE, FOLDERS)
     return top, _files(top) if being_edited or not known else known
 
 
 @lru_cache(maxsize=1)
-def _distributions() -> dict[str, list[str]]:
+def _packages() -> dict[str, list[str]]:
     return dict(metadata.packages_distributions())
+
+
+def _distributions(top: str) -> set[str]:
+    """Those that hold a package; one called as it is where none says so, which in Python 3.10 few do."""
+    if found := _packages().get(top):
+        return set(found)
+    try:
+        return {metadata.distribution(top).name}
+    except metadata.PackageNotFoundError:
+        return set()
 
 
 def _files(top: str) -> str:

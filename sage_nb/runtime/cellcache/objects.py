@@ -48,6 +48,15 @@ def is_own(thing: type | FunctionType) -> bool:
     return not thing.__flags__ & IMMUTABLE and not is_installed(str(thing.__module__))
 
 
+def is_class(value: object) -> bool:
+    """Whether it is a class; Python 3.10 says of `list[int]` too that it is an instance of `type`.
+
+    >>> is_class(dict), is_class(dict[str, int])
+    (True, False)
+    """
+    return issubclass(type(value), type)
+
+
 def is_random(value: object) -> bool:
     """Whether it is a generator of random numbers.
 

@@ -176,6 +176,8 @@ def _compiled(tree: ast.Module, flags: int) -> CodeType:
 def _paired(running: CodeType, numbered: CodeType) -> Iterator[tuple[CodeType, int]]:
     """Each code object of one with the line, which is a number we gave, of the same one in the other."""
     yield running, numbered.co_firstlineno
+    if len(running.co_consts) != len(numbered.co_consts):
+        running = numbered  # Python 3.10 keeps equal lambdas of one line, whose numbers differ, as one
     for one, other in zip(running.co_consts, numbered.co_consts, strict=True):
         if isinstance(one, CodeType) and isinstance(other, CodeType):
             yield from _paired(one, other)

@@ -474,7 +474,7 @@ def test_the_next_kernel_gives_the_same_fingerprints_and_another_python_others()
             "deep = []\nfor _ in range(10**5):\n    deep = [deep]\ndef f(x):\n    return deep",
             "'f' captures 'deep', which is",
         ),
-        ("f = iter('ab')", "'str_ascii_iterator' captures an iterator 'source'"),
+        ("f = iter([1])", "'list_iterator' captures an iterator 'source'"),
         ("X = 1\ndef f(x):\n    return eval('X')", r"'f' calls eval\(\), which may use anything; name what it uses"),
         (
             "from functools import partial\nf = partial(max, iter('ab'))",

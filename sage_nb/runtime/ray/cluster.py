@@ -120,4 +120,9 @@ def _explained(address: str | None, error: Exception) -> str:
         return f"Ray could not be started here: {words}"
     if "Could not find any running Ray instance" in words:
         return "no Ray cluster runs on this machine; start one with `ray start --head`, or give the address of another"
+    if "Failed to connect to Ray cluster" in words:  # though what listens there answers
+        return (
+            f"the Ray cluster at {address!r} does not let this process in; where its machines have a token, set "
+            f"RAY_AUTH_MODE=token and bring their ~/.ray/auth_token here, else look at its logs"
+        )
     return f"there is no Ray cluster at {address!r}: {words}; start one with `ray start --head`, or leave address out"

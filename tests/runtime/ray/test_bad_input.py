@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import socket
 import subprocess
@@ -65,6 +66,14 @@ def test_a_cluster_that_has_ended_is_said_by_its_address_within_ten_seconds(monk
         command = [sys.executable, "-c", REACHING, "auto"]
         said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert re.match(rf"True there is no Ray cluster at '[\d.]+:{port}': .*Connection refused; start one with", said)
+
+
+def test_a_cluster_whose_token_this_process_does_not_show_is_said_to_ask_for_it(cluster):
+    address = cluster.get_runtime_context().gcs_address
+    places = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    command = [sys.executable, "-c", REACHING, address]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=places).stdout
+    assert f"the Ray cluster at '{address}' does not let this process in; where its machines have a token, set" in said
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable, Iterable, Mapping
+from concurrent import futures
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import Any
 
 import ray
-from ray._private.services import canonicalize_bootstrap_address_or_die  # what "auto" stands for has no public name
+from ray._private.node import Node  # one that did not start has no public name
+from ray._private.services import canonicalize_bootstrap_address_or_die  # nor has what "auto" stands for
+from ray._private.worker import _connect_or_shutdown_lock  # nor has what ray.init() and ray.shutdown() hold
 
 from sage_nb.errors import BadValueError, SageError
 
@@ -18,6 +23,8 @@ CONNECT_S = 5.0
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # as a gRPC client begins
 SETTINGS = 4  # the kind of the frame that a gRPC server answers with, in its fourth byte
 STORE_BYTES = 300_000_000  # of shared memory for a cluster of our own; what does not fit goes to disk
+ORPHANED = "owner has died"  # what Ray says of actors whose process was left by the one that made them
+SLOW = "timed out during startup"  # what Ray says of a node that a busy machine has not started in half a minute
 
 
 class ClusterError(SageError):
@@ -37,10 +44,62 @@ class ClusterOptions:
             raise BadValueError(
                 f"num_cpus and num_gpus are for a cluster started here; the one at {self.address!r} has what it has"
             )
+        if self.address is not None and self.address.startswith("ray://"):
+            raise BadValueError(
+                f"address {self.address!r} is one of Ray Client, through which no job can run; give host:port of the "
+                f"head itself (6379, unless `ray start` was told another), or 'auto' on a machine of the cluster"
+            )
         for name in ("num_cpus", "num_gpus"):
             given = getattr(self, name)
             if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 0):
                 raise BadValueError(f"{name} must be a whole number of 0 or more, got {given!r}")
+
+
+@dataclass(frozen=True)
+class Tie:
+    """The connection of this process to a cluster, as it was when this was made.
+
+    Once it is cut, Ray's calls start a new cluster, and while it is being cut they end the process: threads that may
+    outlive it make them by `call` alone, under the lock under which it is cut, and never wait inside Ray.
+    """
+
+    cluster: str
+    job: str
+
+    @classmethod
+    def now(cls) -> Tie:
+        """That of this moment."""
+        context = ray.get_runtime_context()
+        return cls(context.gcs_address, context.get_job_id())
+
+    def check(self) -> None:
+        """Raises ClusterError where it does not hold any more."""
+        with _connect_or_shutdown_lock:
+            if not ray.is_initialized() or Tie.now() != self:
+                raise self._cut()
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """What a call of Ray's gives. Raises ClusterError where the tie does not hold any more."""
+        with _connect_or_shutdown_lock:
+            self.check()
+            try:
+                return function(*arguments, **named)
+            except ray.exceptions.RayActorError as error:
+                if ORPHANED in str(error):
+                    raise self._cut() from error
+                raise
+
+    def answers(self, asked: Iterable[Any], wait: float) -> dict[Any, Any]:
+        """What actors answer within `wait` seconds, as far as they do."""
+        coming = {self.call(each.future): each for each in asked}
+        come, _ = futures.wait(coming, wait)
+        return {coming[each]: each.result() for each in come if each.exception() is None}
+
+    def _cut(self) -> ClusterError:
+        return ClusterError(
+            f"this process has left the Ray cluster at {self.cluster} while a job ran there; "
+            f"wait for the job or cancel() it before ray.shutdown(), and submit it again now"
+        )
 
 
 def connect(options: ClusterOptions) -> None:
@@ -59,14 +118,40 @@ def connect(options: ClusterOptions) -> None:
         _check_reachable(options.address)
         given["address"] = options.address
     try:
-        ray.init(**given)
-    except Exception as error:  # a node that starts too slowly is a plain Exception
+        _begin(given)
+    except Exception as error:  # Ray raises plain ones, too
         raise ClusterError(_explained(options.address, error)) from error
 
 
 def leave() -> None:
     """End the connection of this process, and the cluster where it was started by it."""
     ray.shutdown()
+
+
+def _begin(given: Mapping[str, Any]) -> None:
+    """`ray.init`; once more where the machine was only too busy."""
+    try:
+        _init(given)
+    except Exception as error:
+        if SLOW not in str(error):
+            raise
+        LOG.warning("Ray took too long to start here; starting it once more")
+        _init(given)
+
+
+def _init(given: Mapping[str, Any]) -> None:
+    try:
+        ray.init(**given)
+    except Exception as error:
+        _clear_away(error)
+        raise
+
+
+def _clear_away(error: Exception) -> None:
+    """End the processes of a node that did not start: they would hold up the next one, and live as long as this one."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if isinstance(node := frame.f_locals.get("self"), Node):
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
 
 def _check_same(options: ClusterOptions) -> None:
@@ -91,7 +176,7 @@ def _check_reachable(address: str) -> None:
     """`ray.init` takes a minute to find that nobody listens, or that who does is no cluster."""
     if address == "auto":
         address = _running()
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not port.isdigit() or os.environ.get("RAY_USE_TLS", "0") != "0":
         return
     try:

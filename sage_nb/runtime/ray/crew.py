@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -17,18 +19,22 @@ from sage_nb.runtime.messages import Begin
 from sage_nb.runtime.metrics import Measured, measured
 from sage_nb.runtime.operators.guard import MisuseError, TaskLostError
 from sage_nb.runtime.plan import Chain
+from sage_nb.runtime.ray.cluster import ClusterError, Tie
+from sage_nb.runtime.ray.host import Actor
 from sage_nb.runtime.ray.outbox import Delivery, Event, Failed, Kept, Line, Said, Unkept
-from sage_nb.runtime.ray.placement import Placement
-from sage_nb.runtime.ray.ports import Pushing
+from sage_nb.runtime.ray.placement import Placement, PlacementError
+from sage_nb.runtime.ray.pool import POOL
+from sage_nb.runtime.ray.ports import HomePushing
 from sage_nb.runtime.ray.registry import REGISTRY
 from sage_nb.runtime.ray.shipping import Ship, stays
+from sage_nb.runtime.restart import NoRestart
 from sage_nb.runtime.task import Task
 from sage_nb.runtime.timesheet import Mark
 from sage_nb.runtime.wiring import Wiring
 from sage_nb.stream.graph import Graph
 
 LOG = logging.getLogger("sage_nb.runtime")
-LOOK = 0.5  # seconds between looks at the calls for events
+LOOK = 0.5  # seconds between looks whether the cluster is still there, where nothing is heard of it
 ALIVE = 10.0  # seconds within which a living actor answers
 GRACE = 5.0  # seconds that tasks have to close what they opened, once the job has ended
 
@@ -40,6 +46,8 @@ class Post:
     actor: Any
     acknowledged: int = 0  # deliveries that came from it
     lost: Exception | None = None  # why it does not have it any more
+    hired: bool = False  # it has begun to have it
+    since: float = field(default_factory=time.monotonic)  # the task has been without one that is hired
 
 
 class RemoteTask:
@@ -64,7 +72,7 @@ class RemoteTask:
 
     def fence(self, attempt: int) -> None:
         """Only that attempt counts from now on."""
-        self.actor.fence.remote(attempt)
+        self._call("fence", attempt)
 
     def begin(self, begin: Begin) -> None:
         """Work from a state on."""
@@ -72,11 +80,11 @@ class RemoteTask:
         if self.post.lost is not None:  # before it could be said of this attempt
             self._crew.lose(self, self.post, self.post.lost)
         mine = {uid: begin.saved[uid] for uid, _ in self.chain.nodes if uid in begin.saved}
-        self.actor.begin.remote(self._crew.actors, Begin(begin.attempt, mine))
+        self._call("begin", self._crew.actors, Begin(begin.attempt, mine))
 
     def tell(self, attempt: int, command: Any) -> None:
         """A command that overtakes its input."""
-        self.actor.tell.remote(attempt, command)
+        self._call("tell", attempt, command)
 
     def mark(self, now: float) -> Mark:
         """Rates are told where the task is."""
@@ -86,6 +94,11 @@ class RemoteTask:
         """Close and be no more: the crew sees to it, for all."""
         self._crew.dismiss(self)
 
+    def _call(self, method: str, *arguments: Any) -> None:
+        """Without an answer; where the process has left the cluster, the crew tells of it."""
+        with suppress(ClusterError):
+            self._crew.tie.call(getattr(self.actor, method).remote, *arguments)
+
 
 class Actors:
     """All tasks of a job: those at home as threads, the others as actors of which the dead are made anew."""
@@ -94,9 +107,10 @@ class Actors:
         self.actors: dict[tuple[str, int], Any] = {}
         self.name = wiring.plan.graph.name
         self._coordinator, self._ship, self._placement = coordinator, ship, placement
+        self.tie = Tie.now()
         self._job = uuid.uuid4().hex
         self._shipments: dict[str, Any] = {}
-        self._waiting: dict[Any, tuple[RemoteTask, Post]] = {}
+        self._answers: queue.SimpleQueue[tuple[RemoteTask, Post, Any] | None] = queue.SimpleQueue()  # None: no more
         self._dismissed: set[RemoteTask] = set()
         self._lock = threading.Lock()
         self._home: list[Task] = []
@@ -121,6 +135,7 @@ class Actors:
     def start(self) -> None:
         """All actors, and the threads that listen to them and run what stays at home."""
         self._coordinator.on_begin.append(self._renew)
+        self._coordinator.on_tick.append(self._look_ahead)
         try:
             for task in self.remote:
                 self._employ(task)
@@ -154,18 +169,33 @@ class Actors:
         if attempt == 1:  # they have only just been made
             return
         for task in self._dead():
-            ray.kill(task.actor)  # one that only does not answer has what the next one needs
-            self._employ(task)
+            self.tie.call(ray.kill, task.actor)  # one that only does not answer has what the next one needs
+            self.tie.call(self._employ, task)
             task.fence(attempt)
+
+    def _look_ahead(self) -> None:
+        """Have an idle actor for the next one to die; give up on those that find no node."""
+        told, end = self._coordinator, time.monotonic() - self._placement.timeout
+        waiting = [task for task in self.remote if not task.post.hired and task.post.since < end]
+        with suppress(ClusterError):
+            if told.committed_count and not isinstance(told.settings.restart, NoRestart):
+                self.tie.call(POOL.prepare, Actor)
+            try:
+                self.tie.call(self._placement.check, [(task.uid, task.subtask) for task in waiting])
+            except PlacementError as error:
+                told.failed(told.attempt, waiting[0], error)
 
     def _task(self, wiring: Wiring, chain: Chain, subtask: int) -> Task:
         gate = wiring.gate(chain, subtask)
-        return wiring.task(chain, subtask, gate, lambda to: Pushing(self._job, self.actors, gate, to))
+        return wiring.task(chain, subtask, gate, lambda to: HomePushing(self._job, self.actors, gate, to))
 
     def _employ(self, task: RemoteTask) -> None:
         if task.uid not in self._shipments:
             self._shipments[task.uid] = ray.put(self._ship.packed(task.chain))
+        before = task.post
         task.post = post = Post(self._placement.actor(task.chain, task.subtask))
+        if not before.hired:
+            post.since = before.since
         self.actors[task.uid, task.subtask] = post.actor
         environment = self._placement.environment(task.chain)
         shipment = self._shipments[task.uid]
@@ -173,42 +203,53 @@ class Actors:
         self._expect(task, post, post.actor.events.remote(self._job, 0))
 
     def _expect(self, task: RemoteTask, post: Post, answer: Any) -> None:
-        with self._lock:
-            self._waiting[answer] = task, post
+        """To be heard when it comes."""
+        self.tie.call(answer.future).add_done_callback(lambda come: self._answers.put((task, post, come)))
 
     def _dead(self) -> list[RemoteTask]:
-        pings = {task.actor.pid.remote(): task for task in self.remote}
-        ready, late = ray.wait(list(pings), num_returns=len(pings), timeout=ALIVE)
-        dead = {pings[each] for each in (*late, *ready) if each in late or _answer(each) is None}
-        return [task for task in self.remote if task in dead or task.post.lost is not None]
+        """Those known to be lost, and those that were hired and do not answer; others may still find a node."""
+        pings = {
+            self.tie.call(task.actor.pid.remote): task
+            for task in self.remote
+            if task.post.hired and task.post.lost is None
+        }
+        alive = {pings[answer] for answer in self.tie.answers(pings, ALIVE)}
+        return [task for task in self.remote if task.post.lost or (task.post.hired and task not in alive)]
 
     def _listen(self) -> None:
-        while not self._coordinator.done.is_set() or self._waiting:
-            with self._lock:
-                waiting = list(self._waiting)
-            if not waiting:
-                time.sleep(LOOK)
-                continue
-            ready, _ = ray.wait(waiting, num_returns=1, timeout=LOOK)
-            for reference in ready:
-                self._hear(reference)
+        """Until the job is done, or this process has left the cluster, which is its end."""
+        try:
+            self._hear_all()
+        except ClusterError as error:
+            while not self._coordinator.done.wait(LOOK):
+                self._coordinator.failed(self._coordinator.attempt, self.remote[0], error)
 
-    def _hear(self, reference: Any) -> None:
-        with self._lock:
-            task, post = self._waiting.pop(reference, (None, None))
-        if task is None or post is not task.post:  # they have parted ways
+    def _hear_all(self) -> None:
+        while True:
+            try:
+                answer = self._answers.get(timeout=LOOK)
+            except queue.Empty:
+                self.tie.check()
+                continue
+            if answer is None:
+                return
+            self._hear(*answer)
+
+    def _hear(self, task: RemoteTask, post: Post, answer: Any) -> None:
+        if post is not task.post:  # they have parted ways
             return
         try:
-            heard = ray.get(reference)
+            heard = self.tie.call(answer.result)
         except ray.exceptions.RayError as error:
             self.lose(task, post, _loss(task, error))
             return
         if heard is None:  # it is hired, or it was
+            post.hired = True
             return
         events, task.report = heard
         for event in events:
             self._take(task, post, event)
-        self._expect(task, post, post.actor.events.remote(self._job, post.acknowledged))
+        self._expect(task, post, self.tie.call(post.actor.events.remote, self._job, post.acknowledged))
 
     def _take(self, task: RemoteTask, post: Post, event: Event) -> None:
         told = self._coordinator
@@ -237,23 +278,16 @@ class Actors:
     def _part_ways(self) -> None:
         """Every task closes what it opened, then its actor goes; what hangs goes all the same."""
         REGISTRY.leave(self)
-        leaving = {task.actor.quit.remote(GRACE): task for task in self.remote}
-        left, _ = ray.wait(list(leaving), num_returns=len(leaving), timeout=GRACE + 1.0)
-        with self._lock:
-            self._waiting.clear()
-        sound = {leaving[each] for each in left if _answer(each)}
+        with suppress(ClusterError):
+            leaving = {self.tie.call(task.actor.quit.remote, GRACE): task for task in self.remote}
+            answers = self.tie.answers(leaving, GRACE + 1.0)
+            sound = {leaving[each] for each, left in answers.items() if left}
+            for task in self.remote:
+                self.tie.call(self._placement.release, task.actor, sound=task in sound)
+            self.tie.call(self._placement.remove)
+        self._answers.put(None)
         for task in self.remote:
-            self._placement.release(task.chain, task.actor, sound=task in sound)
             task.gone.set()
-        self._placement.remove()
-
-
-def _answer(reference: Any) -> Any:
-    """What an actor said; None where it is gone."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayError:
-        return None
 
 
 def _loss(task: RemoteTask, error: Exception) -> Exception:

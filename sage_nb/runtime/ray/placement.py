@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from sage_nb.errors import BadValueError, SageError
@@ -23,6 +23,7 @@ SLACK = 1e-9  # tenths do not add up
 
 Task = tuple[str, int]  # an operator's uid, and the number of its subtask
 Bundle = tuple[str, int]  # an operator's uid, or what operators are together by, and the number of their subtasks
+Asked = Mapping[Bundle, Mapping[str, float]]  # amounts by Ray's name of the resource
 
 
 class PlacementError(SageError):
@@ -33,8 +34,11 @@ class PlacementError(SageError):
 class Placement:
     """The reservation of a job: a bundle for each actor that asks for something, or for those that are together."""
 
+    timeout: float  # seconds within which there is a node for each, at the start and once one has died
+    asked: Asked = field(default_factory=dict)
+    homes: Mapping[Task, Bundle] = field(default_factory=dict)
     group: Any = None
-    bundles: dict[Task, int] = field(default_factory=dict)
+    _free: set[Any] = field(default_factory=set)  # actors that hold nothing of their own, and so may be kept
 
     @classmethod
     def reserved(cls, plan: Plan, timeout: float) -> Placement:
@@ -44,25 +48,58 @@ class Placement:
         """
         asked, homes = _bundles(plan)
         if not asked:
-            return cls()
+            return cls(timeout)
         _check_totals(asked)
         before = ray.available_resources()
         group = placement_group(list(asked.values()), strategy="PACK")
         if not group.wait(timeout):
             remove_placement_group(group)
-            raise PlacementError(_refusal(asked, timeout, before))
-        numbers = {bundle: number for number, bundle in enumerate(asked)}
-        return cls(group, {task: numbers[bundle] for task, bundle in homes.items()})
+            raise PlacementError(f"the job could not be placed within {timeout:g} s: {_refusal(asked, before)}")
+        return cls(timeout, asked, homes, group)
 
     def actor(self, chain: Chain, subtask: int) -> Any:
-        """An actor for a task: one that was left by another job where nothing is asked for, else a new one."""
-        idle = None if _particular(chain) else POOL.take()
-        return idle or Actor.options(**self._options(chain, subtask)).remote()
+        """An actor for a task: an idle one, where Ray need not give it devices, else a new one.
 
-    def release(self, chain: Chain, actor: Any, *, sound: bool) -> None:
+        What is reserved for the task is so on the node of its bundle, whichever actor has it there.
+        """
+        idle = self._idle(chain, subtask)
+        actor = idle or Actor.options(**self._options(chain, subtask)).remote()
+        if idle or (chain.uid, subtask) not in self.homes:
+            self._free.add(actor)
+        return actor
+
+    def release(self, actor: Any, *, sound: bool) -> None:
         """The actor's task has ended: keep it for the next job, if it may be."""
-        if not sound or _particular(chain) or not POOL.keep(actor):
+        if not sound or actor not in self._free or not POOL.keep(actor):
             ray.kill(actor)
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """These have waited for an actor as long as they may.
+
+        Raises PlacementError where that is for want of a node.
+        """
+        asked = {self.homes[task]: self.asked[self.homes[task]] for task in tasks if task in self.homes}
+        if asked and placement_group_table(self.group)["state"] != "CREATED":
+            raise PlacementError(
+                f"a node with actors of the job is gone, and they could not be placed anew within {self.timeout:g} s: "
+                f"{_refusal(asked, {})}"
+            )
+
+    def _idle(self, chain: Chain, subtask: int) -> Any:
+        if (chain.uid, subtask) not in self.homes:
+            return POOL.take()
+        node = None if "GPU" in wanted(chain) else self._node((chain.uid, subtask))
+        return None if node is None else POOL.take(node)
+
+    def _node(self, task: Task) -> str | None:
+        """Where the bundle of a task is, if it is anywhere; not asked where no actor could go there."""
+        if not POOL.idle:
+            return None
+        table = placement_group_table(self.group)
+        return table["bundles_to_node_id"].get(self._bundle(task)) if table["state"] == "CREATED" else None
+
+    def _bundle(self, task: Task) -> int:
+        return list(self.asked).index(self.homes[task])
 
     def _options(self, chain: Chain, subtask: int) -> dict[str, Any]:
         resources = dict(chain.head.options.resources)
@@ -71,9 +108,8 @@ class Placement:
         options: dict[str, Any] = {"num_cpus": 0, **given}
         if own:
             options["resources"] = own
-        bundle = self.bundles.get((chain.uid, subtask))
-        if bundle is not None:
-            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self.group, bundle)
+        if (task := (chain.uid, subtask)) in self.homes:
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self.group, self._bundle(task))
         return options
 
     def environment(self, chain: Chain) -> dict[str, str]:
@@ -115,11 +151,6 @@ def _whole(held: Mapping[str, float]) -> dict[str, float]:
     return {**held, "GPU": float(ceil(gpus - SLACK))} if gpus > 1 else dict(held) or {"memory": 1.0}
 
 
-def _particular(chain: Chain) -> bool:
-    """Whether its actors are in a reservation, and end with it."""
-    return bool(chain.head.options.resources or chain.head.options.together)
-
-
 def wanted(chain: Chain) -> dict[str, float]:
     """What an actor of a chain asks for, in Ray's words."""
     resources = {KNOWN.get(name, name): float(amount) for name, amount in chain.head.options.resources if amount}
@@ -131,7 +162,7 @@ def wanted(chain: Chain) -> dict[str, float]:
     return resources
 
 
-def _check_totals(asked: Mapping[Bundle, Mapping[str, float]]) -> None:
+def _check_totals(asked: Asked) -> None:
     """What exceeds the whole cluster is refused at once."""
     total = ray.cluster_resources()
     for kind in {kind for wants in asked.values() for kind in wants}:
@@ -143,7 +174,7 @@ def _check_totals(asked: Mapping[Bundle, Mapping[str, float]]) -> None:
             )
 
 
-def _refusal(asked: Mapping[Bundle, Mapping[str, float]], timeout: float, before: Mapping[str, float]) -> str:
+def _refusal(asked: Asked, before: Mapping[str, float]) -> str:
     kinds = sorted({kind for wants in asked.values() for kind in wants})
     total, now = ray.cluster_resources(), ray.available_resources()
     # each attempt to place a bundle takes what it asks for, for a moment: what is free now may be too little
@@ -153,13 +184,10 @@ def _refusal(asked: Mapping[Bundle, Mapping[str, float]], timeout: float, before
     )
     enough = all(free.get(kind, 0.0) >= sum(w.get(kind, 0.0) for w in asked.values()) - SLACK for kind in kinds)
     pieces = " (free in pieces too small for one of them: a share must fit one device)" if enough else ""
-    return (
-        f"the job could not be placed within {timeout:g} s: it asks for {said}{pieces}; "
-        f"end other jobs, lower parallelism or resources, or add nodes"
-    )
+    return f"it asks for {said}{pieces}; end other jobs, lower parallelism or resources, or add nodes"
 
 
-def _amounts(asked: Mapping[Bundle, Mapping[str, float]], kind: str) -> str:
+def _amounts(asked: Asked, kind: str) -> str:
     """As in `2 x 0.5 GPU (embed)`."""
     counts: dict[tuple[str, float], int] = {}
     for (name, _), wants in asked.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import ray
+from sage_nb.runtime.ray.cluster import Tie
 
 KEPT = 16  # actors that wait for work, at the most
 ANSWER = 1.0  # seconds within which one that waits for work answers, if it lives
@@ -16,46 +16,52 @@ class Pool:
 
     def __init__(self) -> None:
         self._idle: list[Any] = []
-        self._where: tuple[str, str] | None = None
+        self._coming: dict[Any, Any] = {}  # by the answer that says that it is there
+        self._tie: Tie | None = None
         self._lock = threading.Lock()
 
-    def take(self) -> Any:
-        """One that lives, or None."""
-        while (actor := self._next()) is not None:
-            try:
-                ray.get(actor.pid.remote(), timeout=ANSWER)
-            except ray.exceptions.RayError:
-                continue
-            return actor
-        return None
+    def take(self, node: str | None = None) -> Any:
+        """One that lives, on that node if one is named, or None. Those that do not answer are forgotten."""
+        with self._lock:
+            tie = self._settle()
+            asked = {actor.place.remote(): actor for actor in self._idle}
+            places = {asked[each]: at for each, (at, _) in tie.answers(asked, ANSWER).items()}
+            self._idle = list(places)
+            found = next((actor for actor, at in places.items() if node in (None, at)), None)
+            if found is not None:
+                self._idle.remove(found)
+            return found
 
     def keep(self, actor: Any) -> bool:
         """Keep one, if there is room."""
         with self._lock:
-            self._forget_others()
+            self._settle()
             if len(self._idle) >= KEPT:
                 return False
             self._idle.append(actor)
             return True
 
+    def prepare(self, kind: Any) -> None:
+        """Have one, or make one of that class, for when an actor dies; does not wait for it."""
+        with self._lock:
+            self._settle()
+            if not self._idle and not self._coming:
+                actor = kind.options(num_cpus=0).remote()
+                self._coming[actor.place.remote()] = actor
+
     @property
     def idle(self) -> int:
         """How many wait for work."""
         with self._lock:
-            self._forget_others()
+            self._settle()
             return len(self._idle)
 
-    def _next(self) -> Any:
-        with self._lock:
-            self._forget_others()
-            return self._idle.pop() if self._idle else None
-
-    def _forget_others(self) -> None:
-        """Those of a cluster that this process has left went with it."""
-        context = ray.get_runtime_context()
-        where = (context.gcs_address, context.get_job_id())
-        if where != self._where:
-            self._where, self._idle = where, []
+    def _settle(self) -> Tie:
+        """Those that have come are idle; those of a cluster that this process has left went with it."""
+        if (tie := Tie.now()) != self._tie:
+            self._tie, self._idle, self._coming = tie, [], {}
+        self._idle += [self._coming.pop(answer) for answer in tie.answers(self._coming, 0)]
+        return tie
 
 
 POOL = Pool()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
+from concurrent import futures
 from typing import Any
 
 import ray
 
 from sage_nb.runtime.gate import FencedError, Gate
 from sage_nb.runtime.operators.guard import MisuseError, TaskLostError
+from sage_nb.runtime.ray.cluster import Tie
 from sage_nb.runtime.wiring import Address
 from sage_nb.stream.batch import FULL, Batch, Item
 
@@ -79,11 +81,32 @@ class Pushing:
     def _look(self, references: list[Any]) -> list[Any]:
         """What was answered, or nothing yet."""
         try:
-            answers: list[Any] = ray.get(references, timeout=LOOK)
+            return self._come(references)
         except ray.exceptions.GetTimeoutError:
             if self._gate.attempt != self._attempt:
                 raise FencedError from None
             return []
         except ray.exceptions.RayActorError as lost:
             raise TaskLostError(f"task {self._to.uid}[{self._to.subtask}] cannot be reached any more") from lost
+
+    def _come(self, references: list[Any]) -> list[Any]:
+        answers: list[Any] = ray.get(references, timeout=LOOK)
         return answers
+
+
+class HomePushing(Pushing):
+    """From the process that submits the job, which may leave the cluster while it runs."""
+
+    def __init__(self, job: str, peers: Peers, gate: Gate, to: Address) -> None:
+        super().__init__(job, peers, gate, to)
+        self._tie = Tie.now()
+
+    def _push(self, item: Item) -> Any:
+        return self._tie.call(super()._push, item)
+
+    def _come(self, references: list[Any]) -> list[Any]:
+        coming = [self._tie.call(each.future) for each in references]
+        if futures.wait(coming, LOOK).not_done:
+            self._tie.check()
+            raise ray.exceptions.GetTimeoutError
+        return [self._tie.call(each.result) for each in coming]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray.cluster_utils import Cluster
@@ -11,6 +12,14 @@ from ray.cluster_utils import Cluster
 from sage_nb.runtime.ray.cluster import ClusterOptions, connect
 
 STORE_BYTES = 80_000_000  # of shared memory for each node
+# A node that is gone refuses three looks within a second, by default within a quarter of a minute. One that is there
+# has five seconds to answer each: all of them share a machine, which may be busy.
+HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 200,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 3,
+}
 
 
 class SimulatedCluster:
@@ -18,8 +27,8 @@ class SimulatedCluster:
 
     def __init__(self) -> None:
         head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.nodes = 0
+        self._cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": HEALTH})
+        self._nodes: dict[str, Any] = {}
 
     @property
     def address(self) -> str:
@@ -28,9 +37,13 @@ class SimulatedCluster:
 
     def grow(self, nodes: int) -> None:
         """Add nodes until there are so many."""
-        while self.nodes < nodes:
-            self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-            self.nodes += 1
+        while len(self._nodes) < nodes:
+            node = self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+            self._nodes[node.node_id] = node
+
+    def kill(self, node: str) -> None:
+        """End all processes of a node, by its id, with -9."""
+        self._cluster.remove_node(self._nodes.pop(node), allow_graceful=False)
 
     def close(self) -> None:
         """End all of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -49,7 +50,7 @@ def test_no_cluster_at_the_address_is_said_within_ten_seconds():
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (silent, closed)]
-        addresses += [f"ray://{addresses[1]}", "nonsense"]
+        addresses.append("nonsense")
         command = [sys.executable, "-c", REACHING, *addresses]
         said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.splitlines()
     assert len(said) == len(addresses)
@@ -76,6 +77,58 @@ def test_a_cluster_whose_token_this_process_does_not_show_is_said_to_ask_for_it(
     assert f"the Ray cluster at '{address}' does not let this process in; where its machines have a token, set" in said
 
 
+BUSY = """
+import itertools, json, types, time
+import psutil, ray
+from sage_nb.runtime.ray.cluster import ClusterError, ClusterOptions, connect
+
+def hidden(*given):
+    raise RuntimeError("not in the list of nodes yet")
+
+init, tries = ray.init, []
+ray.init = lambda **given: (tries.append(given), init(**given))
+for options in (ClusterOptions("nonsense"), ClusterOptions(num_cpus=1)):
+    tries.clear()
+    try:
+        connect(options)
+    except ClusterError as error:
+        print(json.dumps([len(tries), str(error)]))
+    ray._private.services.get_node = hidden  # Ray's half a minute is over at the second look
+    ray._private.node.time = types.SimpleNamespace(sleep=time.sleep, monotonic=itertools.count(0, 20).__next__)
+print(json.dumps([child.name() for child in psutil.Process().children(recursive=True)]))
+"""
+
+
+def test_a_node_that_starts_too_slowly_is_started_once_more_and_leaves_nothing():
+    done = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True, timeout=280, check=True)
+    nonsense, busy, left = map(json.loads, done.stdout.splitlines())
+    assert nonsense[0] == 1
+    assert busy[0] == 2
+    assert busy[1].startswith("Ray could not be started here: The current node timed out during startup.")
+    assert left == []
+
+
+OTHER = """
+import sys
+import ray
+from sage_nb.runtime.ray.cluster import ClusterError, ClusterOptions, connect
+ray.__version__ = "2.0.0"
+try:
+    connect(ClusterOptions(sys.argv[1]))
+except ClusterError as error:
+    print(error)
+"""
+
+
+def test_a_cluster_of_another_version_says_which(cluster):
+    address = cluster.get_runtime_context().gcs_address
+    environment = os.environ | {"RAY_AUTH_MODE": "token"}
+    command = [sys.executable, "-c", OTHER, address]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment).stdout
+    words = f"the cluster at '{address}' runs other versions: .* Ray: 2.0.0 .*; install the same ray and Python on all"
+    assert re.match(words, said), said
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -87,6 +140,14 @@ def test_a_cluster_whose_token_this_process_does_not_show_is_said_to_ask_for_it(
 def test_another_cluster_than_the_one_at_hand_is_not_given_silently(options, words):
     with pytest.raises(ClusterError, match=words):
         connect(ClusterOptions(**options))
+
+
+def test_ray_client_is_refused_with_the_address_to_give_instead():
+    words = (
+        r"address 'ray://head:10001' is one of Ray Client, .* give host:port of the head itself \(6379, .* or 'auto'"
+    )
+    with pytest.raises(BadValueError, match=words):
+        RayEnvironment("bad", address="ray://head:10001")
 
 
 @pytest.mark.parametrize("wrong", [{"num_cpus": -1}, {"num_gpus": 0.5}, {"num_cpus": True}, {"placement_timeout": 0}])

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from sage_nb.cli.bench import bench_quality
+from sage_nb.cli.bench_cache import bench_cache
 from sage_nb.cli.bench_ray import bench_ray, bench_scale
 from sage_nb.cli.bench_stream import bench_stream
 from sage_nb.cli.cluster import status
 from sage_nb.cli.demo import demo
-from sage_nb.cli.doctor import doctor
 from sage_nb.errors import SageError
 from sage_nb.records.chunk import chunk
 from sage_nb.records.load import load
 from sage_nb.retrieval.collection import Collection
+from sage_nb.retrieval.doctor import doctor
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     looked = cluster.add_parser("status", help="nodes, and what they have free")
     looked.add_argument("--address", help="host:port of its head (default: the one on this machine)")
     looked.set_defaults(run=lambda options: print(status(options.address)))
+    _add_benches(commands)
+    return parser
+
+
+def _add_benches(commands: Any) -> None:
     bench = commands.add_parser("bench", help="measure").add_subparsers(required=True, metavar="WHAT")
     quality = bench.add_parser("quality", help="nDCG@10, R@100 and RR of BM25, dense and RRF on collections")
     quality.add_argument("folders", nargs="+", metavar="DIR", help="BEIR folders")
@@ -66,8 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--scale", type=float, default=1.0, help="share of the records to run (default 1)")
     stream.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     stream.set_defaults(run=lambda options: bench_stream(options.out, options.repeats, options.scale))
+    cache = bench.add_parser("cache", help="what keeping a cell's results costs, and what it saves")
+    cache.add_argument("--repeats", type=int, default=3, help="how often to measure each figure (default 3)")
+    cache.add_argument("--questions", type=int, default=100, help="questions asked (default 100)")
+    cache.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    cache.set_defaults(run=lambda options: bench_cache(options.out, options.repeats, options.questions))
     _add_ray_benches(bench)
-    return parser
 
 
 def _add_ray_benches(bench: Any) -> None:

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from sage_nb.errors import ModelError
 from sage_nb.models.cross_encoder import CrossEncoder, PairScorer
-from sage_nb.models.device import allotted_compute
+from sage_nb.models.device import allotted_compute, choose_compute
 from sage_nb.models.encoder import Encoder, SentenceEncoder
-from sage_nb.models.weights import is_at_hand, model_folder
+from sage_nb.models.weights import is_at_hand, model_folder, weights_hash
 
 EncoderFactory = TypeVar("EncoderFactory", bound=Callable[[], Encoder])
 CrossEncoderFactory = TypeVar("CrossEncoderFactory", bound=Callable[[], CrossEncoder])
@@ -75,6 +75,17 @@ class Models:
             if wanted not in self._cross_encoders:
                 self._cross_encoders[wanted] = _load_reranker(wanted, named=name is not None)
             return self._cross_encoders[wanted]
+
+
+def reranker_fingerprint(name: str | None = None) -> str:
+    """What the scores of `rerank(model=name)` depend on: its weights and the precision it runs in. Loads no weights.
+
+    Raises ModelError where it is not at hand.
+    """
+    wanted = name or DEFAULT_RERANKER
+    if wanted in CROSS_ENCODERS:
+        return f"{wanted} {CROSS_ENCODERS[wanted]().fingerprint}"  # of its own making: unique under its name only
+    return f"{weights_hash(model_folder(wanted))} {choose_compute().dtype}"
 
 
 def reranker_at_hand(name: str | None = None) -> bool:

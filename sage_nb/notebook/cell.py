@@ -6,34 +6,39 @@ import ast
 import inspect
 import re
 import traceback
-from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
 from sage_nb.errors import BadValueError, SageError, UnknownNameError
 from sage_nb.notebook.continuation import join_lines, unclosed
+from sage_nb.notebook.options import CellOptions
+from sage_nb.notebook.session import CellRun, Session
+from sage_nb.records.values import Query
+from sage_nb.retrieval.questions import as_queries
 from sage_nb.retrieval.run import Run
 from sage_nb.retrieval.stage import Stage
 
 FILE = "<%%sage>"
 Namespace = MutableMapping[str, Any]
 
+WORDS = {
+    "Collection": "sage_nb.retrieval.collection",
+    "chunk": "sage_nb.records.chunk",
+    "fuse": "sage_nb.retrieval.stage",
+    "load": "sage_nb.records.load",
+    "pydocs": "sage_nb.corpora.pydocs",
+    "rerank": "sage_nb.retrieval.rerank",
+    "where": "sage_nb.records.filters",
+}
 
-@dataclass(frozen=True)
-class CellOptions:
-    """The cell's first line, read and checked."""
 
-    name: str | None = None
-    on: str | None = None
-    top: int = 5
-
-    def __post_init__(self) -> None:
-        if self.name is not None and not self.name.isidentifier():
-            raise BadValueError(f"%%sage cannot bind its result to {self.name!r}; give a Python name")
-        if self.top < 1:
-            raise BadValueError(f"--top needs 1 or more, got {self.top}")
+def vocabulary() -> dict[str, Any]:
+    """The words a cell may use without importing them."""
+    return {name: getattr(import_module(home), name) for name, home in WORDS.items()}
 
 
 class CellError(SageError):
@@ -77,33 +82,85 @@ def evaluate(source: str, namespace: Namespace, vocabulary: Mapping[str, Any]) -
                 del namespace[name]
 
 
-def run_cell(source: str, options: CellOptions, namespace: Namespace, vocabulary: Mapping[str, Any]) -> Stage | Run:
-    """The cell's pipeline, or, with `--on`, its finished run; bound to the name given."""
-    stage = evaluate(source, namespace, vocabulary)
+def pipeline_of(source: str, namespace: Namespace) -> Stage:
+    """The cell's pipeline."""
+    stage = evaluate(source, namespace, vocabulary())
     if not isinstance(stage, Stage):
         raise CellError(
             f"the %%sage cell must end with a pipeline, this one ends with a {type(stage).__name__}; "
             f"write for example handbook.hybrid(k=10)"
         )
-    answer: Stage | Run = stage
-    if options.on is not None:
-        if options.on not in namespace:
-            names = [name for name in namespace if not name.startswith("_")]
-            raise CellError(str(UnknownNameError.of("name of questions", options.on, names)))
-        answer = _asked(stage, namespace[options.on], source)
-    if options.name:
-        namespace[options.name] = answer
-    return answer
+    return stage
 
 
-def _asked(stage: Stage, questions: object, source: str) -> Run:
-    """The finished run; what it says of a mistake is shown at the part of the cell that it speaks of."""
+def questions_of(on: str, namespace: Mapping[str, Any]) -> list[Query]:
+    """The questions that `--on` names: a variable that holds some, or the path of a file."""
+    if on in namespace:
+        given = namespace[on]
+    elif Path(on).is_file():
+        given = Path(on)
+    else:
+        names = [name for name in namespace if not name.startswith("_")]
+        raise CellError(
+            str(UnknownNameError.of("name of questions", on, get_close_matches(on, names, n=5) or names[-5:]))
+        )
     try:
-        run = stage.run(questions)
-        _ = run.results
+        return as_queries(given)
+    except SageError as wrong:
+        raise CellError(f"--on {on}: {wrong}") from wrong
+
+
+def begin(
+    session: Session, stage: Stage, queries: Sequence[Query], options: CellOptions, source: str, namespace: Namespace
+) -> CellRun:
+    """The cell's run, under way, and bound to the name given: what it has answered is there at once."""
+    try:
+        begun = session.begin(stage, queries, options, source)
     except SageError as wrong:
         raise CellError(str(wrong), *_spoken_of(str(wrong), source)) from wrong
-    return run
+    if options.name:
+        namespace[options.name] = begun.run
+    return begun
+
+
+def failure_of(begun: CellRun, source: str) -> CellError | None:
+    """Why the run failed, shown at the part of the cell that it speaks of; None where it did not."""
+    try:
+        begun.run.job.wait()
+    except SageError as wrong:
+        failure = CellError(str(wrong), *_spoken_of(str(wrong), source))
+        failure.__cause__ = wrong
+        return failure
+    return None
+
+
+def cell(text: str, namespace: Namespace, *, session: Session | None = None, **options: Any) -> Stage | Run:
+    """What a `%%sage` cell does, in a script: `text` is the cell, `options` are those of its first line.
+
+    The pipeline or, with `on`, its run, whose results are there; bound in `namespace` to `name`, if one is given.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from sage_nb.records.values import Document
+    >>> from sage_nb.retrieval.collection import Collection
+    >>> with TemporaryDirectory() as folder:
+    ...     notes = Collection(folder + "/notes", encoder=None)
+    ...     added = notes.add([Document("a", "Barriers align."), Document("b", "Windows slide.")], progress=False)
+    ...     cell("notes.lexical(k=2) % 1", {"notes": notes}).search("sliding window").hits[0].document.id
+    'b'
+    """
+    asked = CellOptions(**options)
+    stage = pipeline_of(text, namespace)
+    if asked.on is None:
+        if asked.name:
+            namespace[asked.name] = stage
+        return stage
+    held = session or Session()
+    begun = begin(held, stage, questions_of(asked.on, namespace), asked, text, namespace)
+    if not asked.background:
+        begun.kept.wait()
+        if (failure := failure_of(begun, text)) is not None:
+            raise failure
+    return begun.run
 
 
 def _spoken_of(sentence: str, source: str) -> tuple[int, int, str]:

@@ -8,6 +8,9 @@ import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
+from typing import Any
 
 from sage_nb.errors import BadValueError, UnknownNameError
 from sage_nb.records.rows import FIELDS
@@ -187,6 +190,26 @@ def where(**conditions: object) -> Filter:
     if len(made) < len(conditions):
         raise BadValueError(f"where({', '.join(conditions)}) repeats a condition; join filters with &")
     return Where(tuple(made[name] for name in sorted(made)))
+
+
+def from_plain(plain: Any) -> Filter:
+    """The filter whose `plain` this is.
+
+    >>> from_plain((~where(year=1) & where(source="a")).plain)
+    ~where(year=1) & where(source='a')
+    """
+    match plain:
+        case ("not", part):
+            return ~from_plain(part)
+        case ("and" | "or" as word, *parts) if parts:
+            return reduce(and_ if word == "and" else or_, map(from_plain, parts))
+        case ("where", *conditions) if conditions and all(map(_is_plain_condition, conditions)):
+            return where(**{f"{each[0]}__{each[1]}": each[2] for each in conditions})
+    raise BadValueError(f"{plain!r:.80} is no filter; write ('where', (field, suffix, value)), 'and', 'or' or 'not'")
+
+
+def _is_plain_condition(given: Any) -> bool:
+    return isinstance(given, tuple) and len(given) == 3 and isinstance(given[0], str) and isinstance(given[1], str)
 
 
 def _condition(name: str, value: object) -> Condition:

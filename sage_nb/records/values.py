@@ -71,9 +71,10 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A query and its ranking, best first; `notes` say what is missing from it and why.
+    """A query and its ranking, best first; `notes` say what a reader should know of it.
 
-    `error` says which operator failed on the question, and how; empty where none did. Then there are no hits.
+    `error` says which operator failed on the question, and how; empty where none did. Then there are no hits. `missing`
+    names what could not be asked, and is served without: such a result is not kept in a cache.
 
     >>> ranked = Result(Query("q", "x"), (Hit(Document("a", ""), 1, 2.0), Hit(Document("b", ""), 2, 1.0)))
     >>> [hit.document.id for hit in ranked.top(1)]
@@ -84,10 +85,11 @@ class Result(msgspec.Struct, frozen=True):
     hits: tuple[Hit, ...] = ()
     notes: tuple[str, ...] = ()
     error: str = ""
+    missing: tuple[str, ...] = ()
 
     def top(self, k: int) -> Result:
         """The first `k` hits (all of them when fewer)."""
-        return Result(self.query, self.hits[:k], self.notes, self.error)
+        return msgspec.structs.replace(self, hits=self.hits[:k])
 
     def __iter__(self) -> Iterator[Hit]:
         """The hits, best first."""
@@ -101,7 +103,9 @@ class Result(msgspec.Struct, frozen=True):
         """The table a notebook shows: passage with the query's words marked, source, score by stage."""
         words = markup.words_of(self.query.text)
         more = (f"the first {SHOWN} of {len(self.hits)} hits",) if len(self.hits) > SHOWN else ()
-        caption = " · ".join(filter(None, [markup.shortened(self.query.text), *more, *self.notes, self.error]))
+        caption = " · ".join(
+            filter(None, [markup.shortened(self.query.text), *more, *self.notes, *self.missing, self.error])
+        )
         rows: list[list[str | float | markup.Html]] = [
             [str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits[:SHOWN]
         ]
@@ -109,7 +113,7 @@ class Result(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """The same in text: a line for the question and one for each hit."""
-        lines = [f"? {' · '.join([markup.shortened(self.query.text), *self.notes])}"]
+        lines = [f"? {' · '.join([markup.shortened(self.query.text), *self.notes, *self.missing])}"]
         for hit in self.hits[:SHOWN]:
             source = f"  [{hit.document.source}]" if hit.document.source else ""
             lines.append(

@@ -9,19 +9,24 @@ from functools import partial
 import numpy as np
 
 from sage_nb.errors import CollectionError, ModelError
-from sage_nb.index.dense import check_vectors
+from sage_nb.index.dense import Vectors, check_vectors
 from sage_nb.index.manifest import Settings
 from sage_nb.models.encoder import Encoder
 from sage_nb.models.registry import Models
 from sage_nb.records.values import Result
+from sage_nb.retrieval.given import check_k
 from sage_nb.retrieval.lexical import hits_of, notes_of
 from sage_nb.retrieval.ranking import Retrieving, ranked
 from sage_nb.retrieval.reader import Pinned
+from sage_nb.retrieval.recall import given
 from sage_nb.retrieval.source import Source
-from sage_nb.retrieval.stage import Operation, check_k
+from sage_nb.retrieval.stage import Operation
+from sage_nb.retrieval.vectors import QuestionVectors
+from sage_nb.retrieval.yaml import stage
 from sage_nb.stream.function import Context, MapFunction
 
 
+@stage("dense")
 @dataclass(frozen=True, repr=False)
 class Dense(Operation):
     """The best `k` passages by cosine similarity of the collection's own encoder."""
@@ -40,6 +45,11 @@ class Dense(Operation):
         """A cosine is never below -1."""
         return -1.0
 
+    @property
+    def runs_model(self) -> bool:
+        """Its model."""
+        return True
+
     def function(self) -> Retrieving:
         """A `DenseSearching`."""
         return DenseSearching(self)
@@ -56,6 +66,8 @@ class DenseSearching(MapFunction[Result, Result]):
         self._reader = self.stage.source.reader(context)
         self._encoder = encoder_of(self._reader.settings, self.stage.source.name, context.get(Models))
         self._metrics = context.metrics
+        cell, model = given(context), f"{self._encoder.name} {self._encoder.fingerprint}"
+        self._known = QuestionVectors(cell, model, repr(self.stage), context.metrics) if cell else None
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
         """All questions encoded in one call, then searched, at one commit."""
@@ -63,8 +75,8 @@ class DenseSearching(MapFunction[Result, Result]):
 
     def _answered(self, batch: Sequence[Result], pinned: Pinned) -> list[Result]:
         cut = self._encoder.truncated
-        with self._metrics.model_time():
-            vectors = np.asarray(self._encoder.encode([result.query.text for result in batch]), np.float32)
+        texts = [result.query.text for result in batch]
+        vectors = self._known.encoded(texts, self._encoded) if self._known else self._encoded(texts)
         check_vectors(vectors, pinned.manifest.settings.dimension, [result.query.id for result in batch])
         note = ("the question was cut to what the encoder reads",) if self._encoder.truncated > cut else ()
         answers = pinned.dense(vectors, self.stage.k)
@@ -72,9 +84,17 @@ class DenseSearching(MapFunction[Result, Result]):
         if len(batch) == 1:  # in a larger batch it is not known whose question was cut
             notes = (*note, *notes)
         return [
-            ranked(Result(r.query, (), (*r.notes, *notes)), "dense", hits_of(passages, self.stage.source.name))
+            ranked(
+                Result(r.query, (), (*r.notes, *notes), missing=(*r.missing, *answers.missing)),
+                "dense",
+                hits_of(passages, self.stage.source.name),
+            )
             for r, passages in zip(batch, answers.passages, strict=True)
         ]
+
+    def _encoded(self, texts: Sequence[str]) -> Vectors:
+        with self._metrics.model_time(len(texts)):
+            return np.asarray(self._encoder.encode(texts), np.float32)
 
 
 def encoder_of(settings: Settings, collection: str, models: Models) -> Encoder:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from typing_extensions import Unpack
-
 from sage_nb.retrieval.dense import Dense
 from sage_nb.retrieval.fusion import get_fusion
+from sage_nb.retrieval.given import check_k, check_weights
 from sage_nb.retrieval.lexical import Lexical
 from sage_nb.retrieval.source import Source
-from sage_nb.retrieval.stage import Cut, Fused, Stage, check_k, check_weights
-from sage_nb.stream.api import Stream
-from sage_nb.stream.build import How
+from sage_nb.retrieval.stage import Chain, Cut, Fused, Stage
+from sage_nb.retrieval.yaml import stage
 
 
+@stage("hybrid")
 @dataclass(frozen=True, repr=False)
-class Hybrid(Stage):
+class Hybrid(Chain):
     """The best `k` of BM25 and cosine, `k` of each fused by a rule; `weights` are (lexical, dense)."""
 
     source: Source
@@ -40,7 +39,7 @@ class Hybrid(Stage):
         """The two retrievers."""
         return Lexical(self.source, self.k), Dense(self.source, self.k)
 
-    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
+    @property
+    def steps(self) -> tuple[Stage, ...]:
         """Both, fused and cut."""
-        whole = Fused(tuple(self.parts), self.fusion, self.weights) >> Cut(self.k)
-        return whole.on_stream(stream, **how)
+        return (Fused(tuple(self.parts), self.fusion, self.weights), Cut(self.k))

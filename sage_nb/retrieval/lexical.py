@@ -14,16 +14,19 @@ from sage_nb.index.reference import RankBm25
 from sage_nb.index.snapshot import Snapshot
 from sage_nb.records.filters import Filter
 from sage_nb.records.values import Hit, Result
+from sage_nb.retrieval.given import check_k
 from sage_nb.retrieval.ranking import Retrieving, ranked
 from sage_nb.retrieval.reader import Answers, FolderReader, Passages, Pinned, Reader, Scoring
 from sage_nb.retrieval.resources import Collections
 from sage_nb.retrieval.source import Source
-from sage_nb.retrieval.stage import Operation, check_k
+from sage_nb.retrieval.stage import Operation
+from sage_nb.retrieval.yaml import stage
 from sage_nb.stream.function import Context, MapFunction
 
 ENGINES = ("sage", "rank_bm25")
 
 
+@stage("lexical")
 @dataclass(frozen=True, repr=False)
 class Lexical(Operation):
     """The best `k` passages by BM25. `engine="rank_bm25"` runs that library over the snapshot (small corpora)."""
@@ -93,7 +96,12 @@ class LexicalSearching(MapFunction[Result, Result]):
         wordless = f"{name}: no word of the question is an index term"
         return [
             ranked(
-                Result(result.query, (), (*result.notes, *(() if terms else (wordless,)), *notes)),
+                Result(
+                    result.query,
+                    (),
+                    (*result.notes, *(() if terms else (wordless,)), *notes),
+                    missing=(*result.missing, *answers.missing),
+                ),
                 "bm25",
                 hits_of(passages, name),
             )
@@ -129,7 +137,7 @@ def hits_of(passages: Passages, collection: str) -> list[tuple[Hit, float]]:
 
 
 def notes_of(answers: Answers, k: int, rows: int, source: Source) -> tuple[str, ...]:
-    """What is missing from answers: parts of the collection, what a filter lets nothing of through, `k` in full."""
+    """A filter that lets nothing through, a `k` that the collection cannot fill."""
     if not answers.accepted:
-        return (*answers.missing, f"{source.name}: no passage meets {source.only!r}")
-    return (*answers.missing, *((f"k={k} asked, the collection holds {rows}",) if k > rows else ()))
+        return (f"{source.name}: no passage meets {source.only!r}",)
+    return (f"k={k} asked, the collection holds {rows}",) if k > rows else ()

@@ -2,37 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import msgspec
+
+from sage_nb.errors import SageError
 from sage_nb.records.values import Hit, Result, Step
 from sage_nb.retrieval.fusion import Key, Ranking, get_fusion
+from sage_nb.retrieval.path import Mark
+from sage_nb.retrieval.recall import Known, Memory, Passing, result_of
+from sage_nb.runtime.operators.guard import MisuseError, WrongReturnError
+from sage_nb.runtime.operators.lifecycle import opened
 from sage_nb.stream.function import Context, MapFunction
 
 Retrieving = MapFunction[Result, Result]
-Gathered = tuple[Result | None, ...]
+Gathered = tuple[Passing | None, ...]
+
+CACHED, COMPUTED = "cached", "computed"  # counters of an operator whose results are kept: questions
 
 
-class Answering(MapFunction[Result, Result]):
-    """Calls a retrieval function, past which questions that have failed before go as they are."""
+class Answering(MapFunction[Passing, Passing]):
+    """Calls a retrieval function, past which go questions that have failed, and those whose result is known.
 
-    def __init__(self, function: Retrieving) -> None:
-        self._function = function
+    With a mark whose results are kept, it looks for them first, and keeps what it makes; then the function, with the
+    models that it loads, is opened only when there is something to compute.
+    """
+
+    def __init__(self, function: Retrieving, mark: Mark) -> None:
+        self._function, self._mark = function, mark
+        self._is_open = False
 
     def open(self, context: Context, /) -> None:
-        """Open it."""
-        self._function.open(context)
+        """Open it, or find the cache."""
+        self._context, self._metrics = context, context.metrics
+        self._memory = Memory.opened(self._mark, context) if self._mark.key else None
+        if self._memory is None:
+            self._function.open(context)
+            self._is_open = True
 
-    def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
-        """Its results for those that have not failed."""
-        if not any(result.error for result in batch):
-            return self._function.map_batch(batch)
-        sound = [result for result in batch if not result.error]
-        answers = dict(zip(map(id, sound), self._function.map_batch(sound) if sound else [], strict=True))
-        return [answers.get(id(result), result) for result in batch]
+    def map_batch(self, batch: Sequence[Passing], /) -> list[Passing]:
+        """Its results for those that have neither failed nor are known."""
+        asked = {at: result_of(value) for at, value in enumerate(batch) if not self._passes(value)}
+        answers = self._answers(asked)
+        self._metrics.count(CACHED, sum(isinstance(value, Known) for at, value in enumerate(batch) if at not in asked))
+        return [answers.get(at, value) for at, value in enumerate(batch)]
 
     def close(self) -> None:
-        """Close it."""
-        self._function.close()
+        """Close it, and commit what waits to be kept."""
+        if self._memory:
+            self._memory.commit()
+        if self._is_open:
+            self._is_open = False
+            self._function.close()
+
+    def _opened(self) -> Retrieving:
+        """It, open; that it cannot be opened is no question's fault."""
+        if not self._is_open:
+            try:
+                opened(self._function, self._context)
+            except SageError as error:
+                raise MisuseError(str(error)) from error
+            self._is_open = True
+        return self._function
+
+    def _made(self, asked: list[Result]) -> list[Result]:
+        made = self._opened().map_batch(asked)
+        if not isinstance(made, list) or len(made) != len(asked):
+            count = len(made) if isinstance(made, list) else f"a {type(made).__name__}"
+            raise WrongReturnError(
+                f"operator {self._context.name!r}: map_batch gave {count} for {len(asked)} values; "
+                f"return a list with one for each"
+            )
+        return made
+
+    def _passes(self, value: Passing) -> bool:
+        return value.depth >= self._mark.depth if isinstance(value, Known) else bool(value.error)
+
+    def _answers(self, asked: Mapping[int, Result]) -> dict[int, Result]:
+        found = self._memory.found([result.query for result in asked.values()]) if self._memory and asked else {}
+        new = {at: result for at, result in asked.items() if result.query.id not in found}
+        made = dict(zip(new, self._made(list(new.values())), strict=True)) if new else {}
+        if self._memory and made and self._memory.current:
+            self._memory.keep(list(made.values()))
+        self._metrics.count(CACHED, len(found))
+        self._metrics.count(COMPUTED, len(made))
+        return {at: made[at] if at in made else found[result.query.id] for at, result in asked.items()}
 
 
 class Cutting(MapFunction[Result, Result]):
@@ -58,29 +112,43 @@ class Scaling(MapFunction[Result, Result]):
         return ranked(value, f"x{self.weight:g}", scaled)
 
 
-class Fusing(MapFunction[Gathered, Result]):
-    """Rankings of one question by several parts, made one by a rule."""
+class Fusing(MapFunction[Gathered, Passing]):
+    """Rankings of one question by several parts, made one by a rule; one that is known goes on as it is."""
 
     def __init__(
         self, parts: Sequence[str], rule: str, weights: Sequence[float], floors: Sequence[float | None]
     ) -> None:
         self.parts, self.rule, self.weights, self.floors = parts, rule, weights, floors
 
-    def map(self, value: Gathered, /) -> Result:
+    def open(self, context: Context, /) -> None:
+        """It counts."""
+        self._metrics = context.metrics
+
+    def map(self, value: Gathered, /) -> Passing:
         """One ranking; none where a part has failed, and that is said."""
+        known = value[0]
+        self._metrics.count(CACHED if isinstance(known, Known) else COMPUTED)
+        if isinstance(known, Known):  # as each branch was told it
+            return known
+        given = [None if each is None else result_of(each) for each in value]
         errors = [
             f"no ranking from {part}" if result is None else result.error
-            for part, result in zip(self.parts, value, strict=True)
+            for part, result in zip(self.parts, given, strict=True)
             if result is None or result.error
         ]
-        results = [result for result in value if result is not None]
+        results = [result for result in given if result is not None]
         notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
+        missing = tuple(dict.fromkeys(each for result in results for each in result.missing))
         if errors:
-            return Result(results[0].query, (), notes, "; ".join(dict.fromkeys(errors)))
+            return Result(results[0].query, (), notes, "; ".join(dict.fromkeys(errors)), missing)
         rankings = [_ranking(result, floor) for result, floor in zip(results, self.floors, strict=True)]
         totals = get_fusion(self.rule)(rankings, self.weights)
         hits = _united(results)
-        return ranked(Result(results[0].query, (), notes), self.rule, [(hits[key], s) for key, s in totals.items()])
+        return ranked(
+            Result(results[0].query, (), notes, missing=missing),
+            self.rule,
+            [(hits[key], s) for key, s in totals.items()],
+        )
 
 
 def ranked(result: Result, stage: str, scored: Sequence[tuple[Hit, float]]) -> Result:
@@ -90,11 +158,12 @@ def ranked(result: Result, stage: str, scored: Sequence[tuple[Hit, float]]) -> R
         Hit(hit.document, rank, score, (*hit.steps, Step(stage, rank, score)), hit.collection)
         for rank, (hit, score) in enumerate(order, start=1)
     )
-    return Result(result.query, tuple(hits), result.notes)
+    return msgspec.structs.replace(result, hits=tuple(hits))
 
 
-def failed(operator: str, result: Result, error: Exception) -> Result:
+def failed(operator: str, value: Passing, error: Exception) -> Result:
     """The result of a question that an operator failed on."""
+    result = result_of(value)
     return Result(result.query, (), result.notes, f"{operator} failed: {type(error).__name__}: {error}")
 
 
@@ -103,9 +172,9 @@ def unfused(rule: str, gathered: Gathered, error: Exception) -> Result:
     return failed(rule, next(result for result in gathered if result is not None), error)
 
 
-def query_id(result: Result) -> str:
+def query_id(value: Passing) -> str:
     """What a question is known by on its way."""
-    return result.query.id
+    return result_of(value).query.id
 
 
 def _ranking(result: Result, floor: float | None) -> Ranking:

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Protocol
 
 from typing_extensions import Unpack
 
-from sage_nb.errors import SageError, UnknownNameError
-from sage_nb.records import markup
-from sage_nb.records.trec import write_run
+from sage_nb.errors import SageError
 from sage_nb.records.values import Query, Result
+from sage_nb.retrieval.answered import Answered
+from sage_nb.retrieval.history import History, KeptRun
+from sage_nb.retrieval.recall import Cell, Passing, Remembered, recalled, result_of
+from sage_nb.retrieval.stages import StageCounts, stages_of
 from sage_nb.runtime.environment import Environment
 from sage_nb.runtime.job import Job
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
 from sage_nb.stream.sink import IdempotentSink
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-SHOWN_QUESTIONS, SHOWN_HITS = 5, 3
 LOOK = 0.05  # seconds between looks at a job that may have ended without an answer
 
 
-class Pipeline(Protocol):
+class Pipeline(Remembered, Protocol):
     """What a run is of."""
 
     def search(self, text: str) -> Result:
@@ -39,7 +36,7 @@ class Pipeline(Protocol):
         ...
 
 
-class Answers(IdempotentSink[Result]):
+class Answers(IdempotentSink[Passing]):
     """Results under the ids of their questions; one that comes again takes its own place."""
 
     at_home = True
@@ -56,10 +53,10 @@ class Answers(IdempotentSink[Result]):
         """How many are there."""
         return len(self._held)
 
-    def write_batch(self, values: Sequence[Result], /) -> None:
+    def write_batch(self, values: Sequence[Passing], /) -> None:
         """Keep them, and wake who waits."""
         with self._changed:
-            self._held.update((result.query.id, result) for result in values)
+            self._held.update((value.query.id, value) for value in map(result_of, values))
             self.last = time.perf_counter()
             self._changed.notify_all()
 
@@ -71,14 +68,16 @@ class Answers(IdempotentSink[Result]):
             return self._held.get(query)
 
 
-class Run:
-    """Results in the order of their questions, had as they come: the job that computes them runs by itself."""
+class Run(Answered):
+    """Results in the order of their questions, had as they come: the job that computes them runs by itself.
+
+    `await run` waits for all of them without holding up the event loop.
+    """
 
     def __init__(self, stage: Pipeline, queries: Sequence[Query], answers: Answers, job: Job) -> None:
+        super().__init__(repr(stage), queries)
         self.stage = stage
-        self.pipeline = repr(stage)
         self.job = job
-        self._queries = list(queries)
         self._answers = answers
 
     @classmethod
@@ -86,28 +85,28 @@ class Run:
         """Start a run with the settings of `env`, but for its folder; `how` is for each of the pipeline's operators."""
         scratch, answers = env.anew(), Answers()
         asked = scratch.from_collection([Result(query) for query in queries], name="questions")
-        asked.apply(stage, **how).sink(answers, name="answers", parallelism=1)
+        answered = asked.apply(stage, **how) if env.resource(Cell) is None else recalled(stage, asked, how)
+        answered.sink(answers, name="answers", parallelism=1)
         return cls(stage, queries, answers, scratch.submit())
 
-    def __iter__(self) -> Iterator[Result]:
-        for query in self._queries:
-            yield self._answer(query)
+    @staticmethod
+    def load(which: str) -> KeptRun:
+        """A run of the past, by its id, or the newest of a name; see `%sage runs`.
 
-    def __len__(self) -> int:
-        """How many questions."""
-        return len(self._queries)
+        Raises UnknownNameError where there is none.
+        """
+        return History.at_home().load(which)
 
-    def __getitem__(self, query: str) -> Result:
-        """The result of the question with that id."""
-        found = next((each for each in self._queries if each.id == query), None)
-        if found is None:
-            raise UnknownNameError.of("question", query, [each.id for each in self._queries])
-        return self._answer(found)
+    def __await__(self) -> Generator[Any, None, Run]:
+        """As `results`, for other cells to run meanwhile; raises what made the run fail."""
+        yield from self.job.__await__()
+        return self
 
     @property
-    def done(self) -> int:
-        """How many questions are answered so far."""
-        return len(self._answers)
+    def so_far(self) -> list[Result]:
+        """The results there are."""
+        found = (self._answers.get(query.id) for query in self.queries)
+        return [result for result in found if result is not None]
 
     @property
     def results(self) -> list[Result]:
@@ -120,62 +119,22 @@ class Run:
         return answered
 
     @property
-    def failed(self) -> list[Result]:
-        """Those of the results so far whose question an operator failed on; `error` says which and how."""
-        return [result for result in self._so_far() if result.error]
+    def status(self) -> str:
+        """running, restarting, finished, failed, cancelled or paused."""
+        return self.job.status
+
+    @property
+    def stages(self) -> Mapping[str, StageCounts]:
+        """What each stage has done: questions in, out, cached and computed, texts its model was given, seconds."""
+        return stages_of(self.job.metrics())
 
     @property
     def seconds(self) -> float:
         """Wall-clock seconds from the start to the last answer so far."""
         return self._answers.last - self._answers.begun
 
-    @property
-    def ms_per_question(self) -> float:
-        """Milliseconds from the start to the last answer, over the questions answered."""
-        return 1000 * self.seconds / max(1, self.done)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """One row a hit, in PyTerrier's column names: qid, query, docno, rank, score, then title, source, text."""
-        import pandas as pd
-
-        rows = [
-            (r.query.id, r.query.text, d.id, hit.rank, hit.score, d.title, d.source, d.text)
-            for r in self
-            for hit in r.hits
-            for d in [hit.document]
-        ]
-        columns = ["qid", "query", "docno", "rank", "score", "title", "source", "text"]
-        return pd.DataFrame(rows, columns=columns)
-
-    def to_trec(self, path: str | Path, tag: str = "sage_nb") -> Path:
-        """Write a TREC run file; returns its path."""
-        write_run(self.results, Path(path), tag)
-        return Path(path)
-
-    def __repr__(self) -> str:
-        return f"<Run of {self.pipeline}: {self._facts()}>"
-
-    def _repr_html_(self) -> str:
-        """The first questions with their first hits."""
-        rows: list[list[str | float | markup.Html]] = []
-        for result in self._so_far()[:SHOWN_QUESTIONS]:
-            for hit in result.hits[:SHOWN_HITS]:
-                first = markup.shortened(result.query.text) if hit.rank == 1 else ""
-                name = hit.document.title or hit.document.id
-                rows.append([first, str(hit.rank), name, hit.document.source, hit.score])
-        caption = f"{self._facts()} · {self.pipeline}"
-        return markup.table(["question", "", "passage", "source", "score"], rows, caption)
-
-    def _facts(self) -> str:
-        failures = len(self.failed)
-        failing = f", {failures} failed (the first: {self.failed[0].error})" if failures else ""
-        return f"{self.done} of {len(self)} questions, {self.ms_per_question:.3g} ms each{failing}"
-
-    def _so_far(self) -> list[Result]:
-        found = (self._answers.get(query.id) for query in self._queries)
-        return [result for result in found if result is not None]
-
-    def _answer(self, query: Query) -> Result:
+    def answer(self, query: Query) -> Result:
+        """Its result, as soon as it is there. The stop button ends the run."""
         try:
             while (result := self._answers.get(query.id, LOOK)) is None:
                 if self.job.status not in ("running", "restarting"):

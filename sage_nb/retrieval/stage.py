@@ -6,54 +6,43 @@ work (a reranker with nothing to rerank) is refused when the expression is built
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any, Literal, SupportsFloat, cast
+from typing import Any, cast
 
 from typing_extensions import Unpack
 
 from sage_nb.errors import BadValueError
 from sage_nb.records.values import Query, Result
+from sage_nb.retrieval.applying import Applying
+from sage_nb.retrieval.described import Described, Kind
 from sage_nb.retrieval.fusion import get_fusion
+from sage_nb.retrieval.given import check_k, check_weights, unnamed
+from sage_nb.retrieval.path import Path
 from sage_nb.retrieval.questions import as_queries, check_text
 from sage_nb.retrieval.ranking import Answering, Cutting, Fusing, Retrieving, Scaling, failed, query_id, unfused
 from sage_nb.retrieval.run import Run
+from sage_nb.retrieval.yaml import from_yaml, stage, to_yaml
 from sage_nb.runtime.environment import Environment, LocalEnvironment
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
-
-Kind = Literal["query", "ranking"]
+from sage_nb.stream.check import name_of
 
 BATCH = (32, 0.005)  # questions an operator takes at once: enough for a model's batches to fill, few enough to see come
 
 
 @dataclass(frozen=True)
-class Stage(ABC):
+class Stage(Described):
     """One step of a pipeline, or a whole one: cheap to build, print, compare, hash and ship."""
 
-    @property
-    def needs(self) -> Kind:
-        """What a result must already hold."""
-        return "query"
-
-    @property
-    def gives(self) -> Kind:
-        """What a result holds afterwards."""
-        return "ranking"
-
-    @property
-    def floor(self) -> float | None:
-        """The least score it can give, if its scores have one (what `tmm` fusion wants to know)."""
-        return None
-
-    @abstractmethod
     def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
         """`Result`s with their questions in, `Result`s answered out; `stream.apply(pipeline)` calls it.
 
         A question that an operator fails on goes on as a `Result` with that `error`, unless `on_error` says otherwise.
         """
+        return self.laid(stream, Path(), how)[0]
 
     def search(self, text: str) -> Result:
         """Ask one question.
@@ -72,8 +61,20 @@ class Stage(ABC):
         """
         return Run.begun(self, as_queries(questions), env or LocalEnvironment("run"), **how)
 
+    def to_yaml(self) -> str:
+        """The pipeline as YAML; BadValueError where it holds code."""
+        return to_yaml(self)
+
+    @staticmethod
+    def from_yaml(text: str) -> Stage:
+        """The pipeline that `to_yaml` wrote: registered stages and plain arguments, and nothing that runs code.
+
+        Raises BadValueError for anything else, UnknownNameError for a stage or an argument that is not known.
+        """
+        return _stage(from_yaml(text), "a pipeline")
+
     def __rshift__(self, then: object) -> Stage:
-        return reduce(_then, _chain(_stage(then, ">>")), self)
+        return reduce(Then, _chain(_stage(then, ">>")), self)
 
     def __add__(self, other: object) -> Stage:
         parts = (*_operands(self), *_operands(_stage(other, "+")))
@@ -100,23 +101,43 @@ class Stage(ABC):
 class Operation(Stage):
     """A stage that is one operator."""
 
+    @property
+    def batch(self) -> tuple[int, float]:
+        """How many questions it takes at once, and the seconds that the first waits for the others."""
+        return BATCH
+
     @abstractmethod
     def function(self) -> Retrieving:
         """The running half, copied for each subtask and opened where it runs."""
 
-    @property
-    def label(self) -> str:
-        """The operator's name."""
-        return repr(self)
-
-    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
+    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """The operator behind `stream`."""
-        options: Any = {"name": self.label, "batch": BATCH, "on_error": partial(failed, self.label), **how}
-        return stream.map(Answering(self.function()), **options)
+        on = path.then(self)
+        options: Any = {"name": self.label, "batch": self.batch, "on_error": partial(failed, self.label), **how}
+        if not self.runs_model and "num_gpus" in options.get("resources", ()):
+            options["resources"] = {name: each for name, each in options["resources"].items() if name != "num_gpus"}
+        return stream.map(Answering(self.function(), on.mark(self.label, kept=self.keeps)), **options), on
 
 
+@dataclass(frozen=True)
+class Chain(Stage):
+    """A stage that is several, one behind the other."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> tuple[Stage, ...]:
+        """These."""
+
+    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+        """Those of each step, in turn."""
+        for step in self.steps:
+            stream, path = step.laid(stream, path, unnamed(how))
+        return stream, path
+
+
+@stage("then")
 @dataclass(frozen=True, repr=False)
-class Then(Stage):
+class Then(Chain):
     """`first >> second`; refused where the second lacks what it needs. Chains lean left: (a >> b) >> c."""
 
     first: Stage
@@ -148,12 +169,27 @@ class Then(Stage):
         """The last stage's, unless that only cuts."""
         return self.first.floor if isinstance(self.second, Cut) else self.second.floor
 
-    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
-        """One behind the other."""
-        inner = unnamed(how)
-        return self.second.on_stream(self.first.on_stream(stream, **inner), **inner)
+    @property
+    def steps(self) -> tuple[Stage, ...]:
+        """Those of the first, then those of the second."""
+        return (*self.first.steps, *self.second.steps)
 
 
+@dataclass(frozen=True, repr=False)
+class Applied(Operation):
+    """A function of one's own: a Result in, a Result out, of the same question; or a `MapFunction` that does so."""
+
+    code: Any
+
+    def __repr__(self) -> str:
+        return name_of(self.code)
+
+    def function(self) -> Retrieving:
+        """The function, each of whose results is checked."""
+        return Applying(self.code, self.label)
+
+
+@stage("cut")
 @dataclass(frozen=True)
 class Cut(Operation):
     """The first `k` of each ranking."""
@@ -169,6 +205,11 @@ class Cut(Operation):
         return "ranking"
 
     @property
+    def keeps(self) -> bool:
+        """No."""
+        return False
+
+    @property
     def label(self) -> str:
         """As it is written."""
         return f"% {self.k}"
@@ -178,8 +219,9 @@ class Cut(Operation):
         return Cutting(self.k)
 
 
+@stage("weighted")
 @dataclass(frozen=True, repr=False)
-class Weighted(Stage):
+class Weighted(Chain):
     """A pipeline whose word counts `weight` times in the fusion it stands in; alone, its scores are scaled."""
 
     stage: Stage
@@ -197,12 +239,13 @@ class Weighted(Stage):
         """What the stage needs."""
         return self.stage.needs
 
-    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
-        """The stage, then its scores scaled."""
-        inner = unnamed(how)
-        return Scale(self.weight).on_stream(self.stage.on_stream(stream, **inner), **inner)
+    @property
+    def steps(self) -> tuple[Stage, ...]:
+        """The stage's, then its scores scaled."""
+        return (*self.stage.steps, Scale(self.weight))
 
 
+@stage("scale")
 @dataclass(frozen=True)
 class Scale(Operation):
     """Every score times `weight`."""
@@ -215,6 +258,11 @@ class Scale(Operation):
         return "ranking"
 
     @property
+    def keeps(self) -> bool:
+        """No."""
+        return False
+
+    @property
     def label(self) -> str:
         """As hits' steps name it."""
         return f"x{self.weight:g}"
@@ -224,6 +272,7 @@ class Scale(Operation):
         return Scaling(self.weight)
 
 
+@stage("fused")
 @dataclass(frozen=True, repr=False)
 class Fused(Stage):
     """Several pipelines on the same question, made one ranking by a fusion rule; `a + b + c` is one fusion of three."""
@@ -256,38 +305,30 @@ class Fused(Stage):
         """A ranking, if any part needs one."""
         return "ranking" if any(part.needs == "ranking" for part in self.parts) else "query"
 
-    def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
+    @property
+    def branches(self) -> tuple[Stage, ...]:
+        """The parts."""
+        return self.parts
+
+    @property
+    def label(self) -> str:
+        """The rule."""
+        return self.rule
+
+    @property
+    def keeps(self) -> bool:
+        """No: its parts do."""
+        return False
+
+    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """A branch for each part, gathered question by question, then fused."""
         inner: Any = unnamed(how)
-        first, *others = [part.on_stream(stream, **inner) for part in self.parts]
+        first, *others = [part.laid(stream, path.into_branch(), inner)[0] for part in self.parts]
         where: Any = {name: inner[name] for name in ("parallelism", "resources", "together") if name in inner}
         gathered = first.gather(*others, on=query_id, **where)
         fusing = Fusing(tuple(map(repr, self.parts)), self.rule, self.weights, tuple(p.floor for p in self.parts))
-        options: Any = {"name": self.rule, "on_error": partial(unfused, self.rule), **inner}
-        return gathered.map(fusing, **options)
-
-
-def check_k(k: object, where: str) -> None:
-    """Refuse a `k` that is no number of hits."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise BadValueError(f"{where} needs k, a whole number of 1 or more, got {k!r}")
-
-
-def check_weights(weights: Sequence[float], parts: int) -> tuple[float, ...]:
-    """The weights as floats, all 1 where none are given; refused where they don't match the parts."""
-    if any(isinstance(weight, str) or not isinstance(weight, SupportsFloat) for weight in weights):
-        raise BadValueError(f"weights must be numbers, got {weights!r}; give one for each ranking")
-    given = tuple(float(weight) for weight in weights) or (1.0,) * parts
-    if len(given) != parts:
-        raise BadValueError(f"{parts} rankings are fused and {len(given)} weights given; give one for each")
-    if not all(0 <= weight < float("inf") for weight in given) or not any(given):
-        raise BadValueError(f"weights must be 0 or more and finite, and not all 0, got {given}")
-    return given
-
-
-def unnamed(how: Mapping[str, Any]) -> How:
-    """Options for each operator of several: all but the name and uid of one."""
-    return cast(How, {name: value for name, value in how.items() if name not in ("name", "uid")})
+        options: Any = {"name": self.label, "on_error": partial(unfused, self.rule), **inner}
+        return gathered.map(fusing, **options), path.then(self)
 
 
 def fuse(*parts: Stage, by: str = "rrf", weights: Sequence[float] = ()) -> Stage:
@@ -301,13 +342,11 @@ def fuse(*parts: Stage, by: str = "rrf", weights: Sequence[float] = ()) -> Stage
 
 
 def _stage(value: object, sign: str) -> Stage:
-    if not isinstance(value, Stage):
-        raise BadValueError(f"{sign} takes pipelines, got {value!r} ({type(value).__name__})")
-    return value
-
-
-def _then(first: Stage, second: Stage) -> Stage:
-    return Then(first, second)
+    if isinstance(value, Stage):
+        return value
+    if callable(value) and not (isinstance(value, type) and issubclass(value, Stage)):
+        return Applied(value)
+    raise BadValueError(f"{sign} takes pipelines and functions of a Result, got {value!r} ({type(value).__name__})")
 
 
 def _chain(stage: Stage) -> list[Stage]:
@@ -322,8 +361,7 @@ def _operands(stage: Stage) -> list[tuple[Stage, float]]:
 
 
 def _combined(left: Stage, right: Stage, rule: str) -> Stage:
-    parts = [_operands_of(stage, rule) for stage in (left, right)]
-    return Fused((*parts[0], *parts[1]), rule)
+    return Fused((*_operands_of(left, rule), *_operands_of(right, rule)), rule)
 
 
 def _operands_of(stage: Stage, rule: str) -> tuple[Stage, ...]:
@@ -335,3 +373,6 @@ def _inner(stage: Stage) -> str:
     """`stage` printed so that it can stand inside an expression."""
     text = repr(stage)
     return f"({text})" if isinstance(stage, (Fused, Then, Weighted)) and not text.startswith("fuse(") else text
+
+
+Pipeline = Stage  # a whole pipeline is a stage

@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from typing_extensions import Self, Unpack
 
@@ -39,6 +39,8 @@ from sage_nb.stream.sink import CollectSink, JsonlSink, SinkFunction
 from sage_nb.stream.source import CollectionSource, FileSource, SourceFunction
 from sage_nb.stream.storage import Folder
 from sage_nb.stream.time import WatermarkStrategy
+
+Given = TypeVar("Given")
 
 SHOWN = 1.0  # seconds after which two-phase sinks show their records, where nothing is kept in a folder
 
@@ -88,6 +90,10 @@ class Environment(ABC):
         self.probe = Probe()
         self.shown_every: float | None = SHOWN
         self.ends = Sinks()
+
+    def resource(self, kind: type[Given]) -> Given | None:
+        """The resource of that type that it was given for its functions, if it was."""
+        return self._resources.get(kind)
 
     def anew(self) -> Self:
         """An environment of the same settings, with no streams yet, whose jobs keep nothing in a folder."""

@@ -29,8 +29,8 @@ class Metrics(Protocol):
         """Set a gauge."""
         ...
 
-    def model_time(self) -> AbstractContextManager[None]:
-        """`with context.metrics.model_time():` around calls of a model; a profile shows their time apart."""
+    def model_time(self, items: int = 0, /) -> AbstractContextManager[None]:
+        """`with context.metrics.model_time(n):` around a call of a model with n texts; a profile shows it apart."""
         ...
 
 

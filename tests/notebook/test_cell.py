@@ -13,9 +13,17 @@ from traitlets.config import Config
 
 import sage_nb as sage
 from sage_nb.errors import BadValueError
-from sage_nb.notebook.cell import CellError, CellOptions, evaluate, run_cell
+from sage_nb.notebook.cell import CellError, cell, evaluate, vocabulary
 from sage_nb.notebook.display import RunView
-from sage_nb.notebook.magic import load_ipython_extension, vocabulary
+from sage_nb.notebook.magic import load_ipython_extension
+from sage_nb.notebook.options import CellOptions
+from sage_nb.notebook.session import Session
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    """Runs and the cache lie there."""
+    monkeypatch.setenv("SAGE_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +68,8 @@ def test_the_vocabulary_leaves_nothing_behind(names):
 
 
 def test_a_cell_binds_a_pipeline_or_its_run(names, book):
-    assert run_cell("book.lexical(5)", CellOptions("pipe"), names, vocabulary()) == book.lexical(5)
-    run_cell("pipe % 1", CellOptions("answers", on="questions"), names, vocabulary())
+    assert cell("book.lexical(5)", names, name="pipe") == book.lexical(5)
+    cell("pipe % 1", names, name="answers", on="questions")
     assert [hit.document.id for result in names["answers"] for hit in result] == ["lock", "x"]
 
 
@@ -150,11 +158,11 @@ def test_ordinary_errors_of_ordinary_code_stay_what_they_are(names):
 
 def test_what_is_no_pipeline_is_said(names):
     with pytest.raises(CellError, match="must end with a pipeline, this one ends with a int; write for example"):
-        run_cell("3", CellOptions(), names, vocabulary())
+        cell("3", names)
     with pytest.raises(CellError, match="unknown name of questions 'question'; did you mean 'questions'"):
-        run_cell("book.lexical(5)", CellOptions(on="question"), names, vocabulary())
+        cell("book.lexical(5)", names, on="question")
     with pytest.raises(CellError, match="questions must be texts, Query objects, a DataFrame or a path, got a Coll"):
-        run_cell("book.lexical(5)", CellOptions(on="book"), names, vocabulary())
+        cell("book.lexical(5)", names, on="book")
     with pytest.raises(BadValueError, match="--top needs 1 or more, got 0"):
         CellOptions(top=0)
 
@@ -183,14 +191,16 @@ def test_what_is_no_pipeline_is_said(names):
 def test_a_mistake_found_while_running_has_a_caret_too(source, shown, names, book, monkeypatch):
     monkeypatch.setenv("SAGE_HOME", str(Path(book.info().path).parents[1]))
     with pytest.raises(CellError, match=r"\w") as failed:
-        run_cell(source, CellOptions(on="questions"), names, vocabulary())
+        cell(source, names, on="questions")
     rendered = failed.value._render_traceback_()
     assert shown[0] in rendered[0]  # behind the operator that met it
     assert rendered[1:] == shown[1:]
 
 
 def test_a_run_is_shown_with_its_text_escaped(book):
-    view = RunView(book.lexical(5).run(["lock <script>"]), 1)
+    begun = Session().begin(book.lexical(5), [sage.Query("q", "lock <script>")], CellOptions(), "")
+    assert begun.kept.wait(60)
+    view = RunView(begun, 1)
     assert "<script>" not in view._repr_html_()
     assert "<mark>lock</mark> &lt;b&gt;" in view._repr_html_()
     assert "1. lock" in repr(view)
@@ -211,8 +221,9 @@ def test_the_magic_in_a_shell(shell, names, book):
     shell.push(dict(names))
     assert shell.run_cell("%%sage best\nbook.lexical(5)\n>> rerank(k=3)").result is None
     assert shell.user_ns["best"] == book.lexical(5) >> sage.rerank(3)
-    shown = shell.run_cell("%%sage answers --on questions --top 1\nbook.lexical(5)").result
-    assert isinstance(shown, RunView)
+    with capture_output() as seen:
+        shell.run_cell("%%sage answers --on questions --top 1\nbook.lexical(5)")
+    assert "answers: 2 of 2 questions" in seen.outputs[-1].data["text/plain"]
     assert len(shell.user_ns["answers"]) == 2
     assert shell.run_cell('%sage "a window"').result.hits[0].document.id == "x"
 
@@ -242,4 +253,4 @@ def test_status_without_a_cluster_is_a_sentence(shell, monkeypatch):
 def test_a_bare_line_names_what_can_be_asked(shell):
     with capture_output() as seen:
         shell.run_cell("%sage")
-    assert 'write %sage "a question", %sage status, %sage trace, or a %%sage cell' in seen.stdout + seen.stderr
+    assert 'write %sage "a question", or %sage with one of status, runs, plan' in seen.stdout + seen.stderr

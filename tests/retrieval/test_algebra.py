@@ -103,7 +103,7 @@ def test_an_expression_prints_itself_back(stage):
         (lambda: A % 0, "% needs k, a whole number of 1 or more, got 0"),
         (lambda: sage.rerank(k=-1), r"rerank\(\) needs k, a whole number of 1 or more, got -1"),
         (lambda: sage.rerank(k=2.5), r"rerank\(\) needs k, a whole number of 1 or more, got 2.5"),
-        (lambda: A + "b", r"\+ takes pipelines, got 'b' \(str\)"),
+        (lambda: A + "b", r"\+ takes pipelines and functions of a Result, got 'b' \(str\)"),
         (lambda: A * "b", "a pipeline is weighed with a number, as in 0.7 \\* Fixed.*, got 'b'"),
         (lambda: -1 * A, "a weight must be 0 or more and finite, got -1.0"),
         (lambda: 0 * A + 0 * B, r"weights must be 0 or more and finite, and not all 0, got \(0.0, 0.0\)"),

@@ -161,7 +161,7 @@ def test_where_one_need_not_wait_the_others_answer_and_the_missing_is_named(clus
         os.kill(victim, signal.SIGKILL)
         until(lambda: dead(victim))
         degraded = pipe.search("the ant")
-        assert degraded.notes[0] == "shard 2 of 3 of 'small' is lost, its passages are missing until it is back"
+        assert degraded.missing[0] == "shard 2 of 3 of 'small' is lost, its passages are missing until it is back"
         scores = {hit.document.id: hit.score for hit in whole}
         assert 0 < len(degraded) < len(whole)
         assert {hit.document.id: hit.score for hit in degraded}.items() <= scores.items()

@@ -65,7 +65,8 @@ class DamagedError(SageError):
     """A file that is not the database we made."""
 
 
-DAMAGE = (DamagedError, sqlite3.DatabaseError, sqlite3.IntegrityError, sqlite3.InternalError)
+DAMAGE = (DamagedError, sqlite3.DatabaseError, sqlite3.IntegrityError, sqlite3.InternalError, UnicodeDecodeError)
+FAULTS = (sqlite3.Error, DamagedError, UnicodeDecodeError)  # the last from a damaged name, which SQLite tells as it is
 
 
 def is_damage(error: Exception) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sage_nb.errors import BadValueError
-from sage_nb.runtime.cellcache.database import ASIDE, DamagedError, Database, NewerFormatError, is_damage, transaction
+from sage_nb.runtime.cellcache.database import ASIDE, FAULTS, Database, NewerFormatError, is_damage, transaction
 from sage_nb.runtime.warned import Warnings
 
 LIMIT = 2 * 1024**3
@@ -211,12 +211,12 @@ class CellCache:
                 connection = self._held.database.connection()
                 opened = True
                 return work(connection)
-            except (sqlite3.Error, DamagedError) as error:
+            except FAULTS as error:
                 if not is_damage(error):
                     raise
                 self._begin_anew()
                 return work(self._held.database.connection())
-        except (sqlite3.Error, OSError, DamagedError, NewerFormatError) as error:
+        except (*FAULTS, OSError, NewerFormatError) as error:
             self._rest(error, only_writes=opened and writes)
         return otherwise
 

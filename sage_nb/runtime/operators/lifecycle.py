@@ -8,9 +8,8 @@ from copy import deepcopy
 from typing import Any
 
 from sage_nb.errors import SageError
-from sage_nb.runtime.context import LocalContext
 from sage_nb.runtime.operators.guard import MisuseError, OperatorError
-from sage_nb.stream.function import Function
+from sage_nb.stream.function import Context, Function
 
 
 def fresh(function: Any, name: str) -> Any:
@@ -32,7 +31,7 @@ def fresh(function: Any, name: str) -> Any:
         ) from error
 
 
-def opened(function: Any, context: LocalContext) -> Any:
+def opened(function: Any, context: Context) -> Any:
     """Open a function, if it has a life cycle; gives it back."""
     if isinstance(function, Function):
         with naming(context.name, "opened"):

@@ -440,3 +440,19 @@ def test_writers_killed_in_mid_put_leave_whole_batches_and_no_wrong_value(tmp_pa
         number = last + 2
     assert reader.notes == ()
     assert put > KILLS, "the writers must have got somewhere for this to mean anything"
+
+
+def test_a_damaged_name_is_damage_too(opened, tmp_path):
+    """SQLite tells it in its error as it is, which is no text."""
+    folder = tmp_path / "cache"
+    first = opened(folder)
+    first.put(entries(keys_of(*range(100)), SMALL))
+    first.close()
+    path = folder / DATABASE
+    content = bytearray(path.read_bytes())
+    content[200::97] = b"\xa5" * len(content[200::97])
+    path.write_bytes(content)
+    again = opened(folder)
+    assert again.get(keys_of(*range(100))) == {}
+    assert works(again)
+    assert "was damaged and begins anew" in again.notes[0]

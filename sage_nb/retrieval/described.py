@@ -1,0 +1,83 @@
+"""What a stage tells of itself: what it needs and gives, what its results depend on, which steps it is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sage_nb.retrieval.identity import generations_of, identity_of
+from sage_nb.retrieval.path import Path
+from sage_nb.runtime.cellcache.code import Fingerprinted, Unknown
+from sage_nb.stream.api import Stream
+from sage_nb.stream.build import How
+
+Kind = Literal["query", "ranking"]
+
+
+@dataclass(frozen=True)
+class Described(ABC):
+    """A step of a pipeline or a whole one, as those see it that lay, cache, compare and explain it."""
+
+    @property
+    def needs(self) -> Kind:
+        """What a result must already hold."""
+        return "query"
+
+    @property
+    def gives(self) -> Kind:
+        """What a result holds afterwards."""
+        return "ranking"
+
+    @property
+    def floor(self) -> float | None:
+        """The least score it can give, if its scores have one (what `tmm` fusion wants to know)."""
+        return None
+
+    @property
+    def steps(self) -> tuple[Any, ...]:
+        """The stages of the chain that it is, first to last; itself where it is none."""
+        return (self,)
+
+    @property
+    def branches(self) -> tuple[Any, ...]:
+        """The pipelines that it puts together, where it does."""
+        return ()
+
+    @property
+    def label(self) -> str:
+        """The name of its operator, of its results in a cache, and of its row in `run.stages`."""
+        return repr(self)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether its results are worth a place in a cache: what is quick to compute anew is not."""
+        return True
+
+    @property
+    def runs_model(self) -> bool:
+        """Whether it has a use for a GPU."""
+        return False
+
+    @property
+    def generations(self) -> Mapping[str, int]:
+        """The collections that it reads, by folder, and how often each has been changed by now."""
+        return generations_of(self)
+
+    @property
+    def by_id(self) -> bool:
+        """Whether its results may depend on a question's id: one's own code may look at it, the package's does not."""
+        return not type(self).__module__.startswith("sage_nb.")
+
+    def beside(self) -> Mapping[str, Any]:
+        """What its results depend on beside its fields, by name: the weights of a model, say."""
+        return {}
+
+    def identity(self) -> Fingerprinted | Unknown:
+        """What its results depend on beside the question, part by part: fields, collections, models, one's own code."""
+        return identity_of(self)
+
+    @abstractmethod
+    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+        """Its operators behind a stream that has come by `path`, and the path from there on."""

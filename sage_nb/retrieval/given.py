@@ -1,0 +1,32 @@
+"""What retrieval stages are given, checked: numbers of hits, weights, options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, SupportsFloat, cast
+
+from sage_nb.errors import BadValueError
+from sage_nb.stream.build import How
+
+
+def check_k(k: object, where: str) -> None:
+    """Refuse a `k` that is no number of hits."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise BadValueError(f"{where} needs k, a whole number of 1 or more, got {k!r}")
+
+
+def check_weights(weights: Sequence[float], parts: int) -> tuple[float, ...]:
+    """The weights as floats, all 1 where none are given; refused where they don't match the parts."""
+    if any(isinstance(weight, str) or not isinstance(weight, SupportsFloat) for weight in weights):
+        raise BadValueError(f"weights must be numbers, got {weights!r}; give one for each ranking")
+    given = tuple(float(weight) for weight in weights) or (1.0,) * parts
+    if len(given) != parts:
+        raise BadValueError(f"{parts} rankings are fused and {len(given)} weights given; give one for each")
+    if not all(0 <= weight < float("inf") for weight in given) or not any(given):
+        raise BadValueError(f"weights must be 0 or more and finite, and not all 0, got {given}")
+    return given
+
+
+def unnamed(how: Mapping[str, Any]) -> How:
+    """Options for each operator of several: all but the name and uid of one."""
+    return cast(How, {name: value for name, value in how.items() if name not in ("name", "uid")})

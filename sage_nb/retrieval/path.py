@@ -1,0 +1,92 @@
+"""What a question has come through when it reaches an operator, and the key under which its result there is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from sage_nb.runtime.cellcache.code import Fingerprinted, Unknown
+from sage_nb.stream.fingerprint import fingerprint
+
+
+class Step(Protocol):
+    """A stage, as far as a path wants to know it."""
+
+    @property
+    def label(self) -> str:
+        """What its results are listed under."""
+        ...
+
+    @property
+    def by_id(self) -> bool:
+        """Whether its results may depend on a question's id."""
+        ...
+
+    @property
+    def generations(self) -> Mapping[str, int]:
+        """The collections that it reads, by folder, and how often each had been changed by now."""
+        ...
+
+    def identity(self) -> Fingerprinted | Unknown:
+        """What its results depend on, beside the question."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where an operator stands in a pipeline whose results are kept.
+
+    `depth` counts the stages of the outermost chain up to here; `key` is None where nothing is kept. `by_id` says that
+    the question's id counts, not only its text. `generations` are those of all collections read so far.
+    """
+
+    stage: str
+    depth: int
+    key: str | None = None
+    by_id: bool = False
+    generations: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Path:
+    """The way from the question to here, through stages; in a branch, `depth` is that of the whole fusion.
+
+    `unknown` says why nothing is kept from here on; "not kept" where nobody asked for it.
+    """
+
+    depth: int = 0
+    branch: bool = False
+    key: str = ""
+    by_id: bool = False
+    generations: tuple[tuple[str, int], ...] = ()
+    unknown: str = "not kept"
+
+    @classmethod
+    def kept(cls) -> Path:
+        """The beginning of a pipeline whose results are kept."""
+        return cls(unknown="")
+
+    def then(self, step: Step) -> Path:
+        """The way on, through one more stage."""
+        on = self if self.branch else replace(self, depth=self.depth + 1)
+        if self.unknown:
+            return on
+        identity = step.identity()
+        if isinstance(identity, Unknown):
+            return replace(on, unknown=f"{step.label}: {identity.reason}")
+        return replace(
+            on,
+            key=fingerprint((self.key, identity.digest)),
+            by_id=self.by_id or step.by_id,
+            generations=tuple(sorted({**dict(self.generations), **step.generations}.items())),
+        )
+
+    def into_branch(self) -> Path:
+        """The beginning of a branch of the next stage."""
+        return replace(self, depth=self.depth + 1, branch=True)
+
+    def mark(self, stage: str, *, kept: bool) -> Mark:
+        """For the operator that this way leads through last."""
+        key = self.key if kept and not self.unknown else None
+        return Mark(stage, self.depth, key, self.by_id, self.generations)

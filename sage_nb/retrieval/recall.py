@@ -1,0 +1,190 @@
+"""Results that a cache holds: found before anything is computed, kept as soon as it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from sage_nb.errors import UnknownNameError
+from sage_nb.records.codec import decode, encode
+from sage_nb.records.plain import plain
+from sage_nb.records.values import Query, Result
+from sage_nb.retrieval.path import Mark, Path
+from sage_nb.retrieval.resources import Collections
+from sage_nb.runtime.cellcache.store import CellCache, Entry
+from sage_nb.stream.api import Stream
+from sage_nb.stream.build import How
+from sage_nb.stream.fingerprint import fingerprint
+from sage_nb.stream.function import Context, MapFunction
+
+
+@plain
+class Known(msgspec.Struct, frozen=True):
+    """A result that the cache held, of a pipeline's first `depth` stages: their operators let it pass."""
+
+    result: Result
+    depth: int
+
+
+Passing = Result | Known
+
+
+def result_of(value: Passing) -> Result:
+    """The result itself."""
+    return value.result if isinstance(value, Known) else value
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Whose results are kept, and where: a resource of the environment that a pipeline runs in.
+
+    `fresh` looks for none, but keeps what is made; results are committed every so many seconds, and at the end.
+    """
+
+    name: str
+    cache: CellCache
+    fresh: bool = False
+    every: float = 0.0
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those values that are held."""
+        return {} if self.fresh else self.cache.get(keys)
+
+
+def given(context: Context) -> Cell | None:
+    """The cell that a function runs for, if it runs for one."""
+    try:
+        return context.get(Cell)
+    except UnknownNameError:
+        return None
+
+
+class Memory:
+    """What a cache holds of the results at one mark."""
+
+    def __init__(self, mark: Mark, cell: Cell, collections: Collections) -> None:
+        self.mark, self._cell, self._collections = mark, cell, collections
+        self._waiting: list[Entry] = []
+        self._committed = time.monotonic()
+
+    @classmethod
+    def opened(cls, mark: Mark, context: Context) -> Memory:
+        """For a function that runs in `context`."""
+        return cls(mark, context.get(Cell), context.get(Collections))
+
+    def found(self, queries: Sequence[Query]) -> dict[str, Result]:
+        """Results by their questions' ids; none where a collection has been changed since the run began."""
+        if not self.current:
+            return {}
+        keys = {query.id: self._key(query) for query in queries}
+        held = self._cell.get(list(keys.values()))
+        return {
+            query.id: msgspec.structs.replace(decode(held[keys[query.id]], Result), query=query)
+            for query in queries
+            if keys[query.id] in held
+        }
+
+    def known(self, queries: Sequence[Query]) -> set[str]:
+        """The ids of those questions whose result is held."""
+        keys = {query.id: self._key(query) for query in queries}
+        held = self._cell.get(list(keys.values()))
+        return {name for name, key in keys.items() if key in held}
+
+    def keep(self, results: Sequence[Result]) -> None:
+        """Those that are whole: what failed, or lacks a part that could not be asked, is asked again."""
+        sound = [result for result in results if not result.error and not result.missing]
+        self._waiting += [Entry(self._key(r.query), encode(r), self._cell.name, self.mark.stage) for r in sound]
+        if time.monotonic() - self._committed >= self._cell.every:
+            self.commit()
+
+    def commit(self) -> None:
+        """Those that wait."""
+        waiting, self._waiting = self._waiting, []
+        self._cell.cache.put(waiting)
+        self._committed = time.monotonic()
+
+    @property
+    def current(self) -> bool:
+        """Whether every collection on the way is as it was when the run began."""
+        return all(
+            self._collections.folder(path).snapshot().manifest.generation == generation
+            for path, generation in self.mark.generations
+        )
+
+    def _key(self, query: Query) -> str:
+        return fingerprint((self.mark.key, query.text, query.id if self.mark.by_id else None))
+
+
+class Recalling(MapFunction[Result, Passing]):
+    """Gives each question the result of as many of its pipeline's stages as the cache holds.
+
+    `marks` are those at which results are kept, the last first.
+    """
+
+    def __init__(self, marks: Sequence[Mark]) -> None:
+        self._marks = marks
+
+    def open(self, context: Context, /) -> None:
+        """Find the cache."""
+        self._memories = [Memory.opened(mark, context) for mark in self._marks]
+
+    def map_batch(self, batch: Sequence[Result], /) -> list[Passing]:
+        """One look for each mark, at the questions of which no later one had anything."""
+        known: dict[str, Passing] = {}
+        for memory in self._memories:
+            asked = [result.query for result in batch if result.query.id not in known]
+            found = memory.found(asked) if asked else {}
+            known.update((name, Known(result, memory.mark.depth)) for name, result in found.items())
+        return [known.get(result.query.id, result) for result in batch]
+
+
+class Keeping(MapFunction[Passing, Passing]):
+    """Keeps what comes out of a pipeline whose last stage keeps nothing itself."""
+
+    def __init__(self, mark: Mark) -> None:
+        self._mark = mark
+
+    def open(self, context: Context, /) -> None:
+        """Find the cache."""
+        self._memory = Memory.opened(self._mark, context)
+
+    def map_batch(self, batch: Sequence[Passing], /) -> list[Passing]:
+        """As they come."""
+        if self._memory.current:
+            self._memory.keep([value for value in batch if isinstance(value, Result)])
+        return list(batch)
+
+    def close(self) -> None:
+        """Commit what waits."""
+        self._memory.commit()
+
+
+class Remembered(Protocol):
+    """A pipeline, as far as a memory wants to know it."""
+
+    @property
+    def steps(self) -> Sequence[Any]:
+        """The stages of its chain."""
+        ...
+
+    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+        """Its operators behind a stream."""
+        ...
+
+
+def recalled(pipeline: Remembered, stream: Stream, how: How) -> Stream:
+    """A pipeline's operators, for a cell: what is known is found first, what is new is kept."""
+    path, marks = Path.kept(), []
+    for step in pipeline.steps:
+        path = path.then(step)
+        marks.append(path.mark(step.label, kept=step.keeps or step is pipeline.steps[-1]))
+    kept = [mark for mark in reversed(marks) if mark.key]
+    asked = stream.map(Recalling(kept), name="cache") if kept else stream
+    answered = pipeline.laid(asked, Path.kept(), how)[0]
+    if marks[-1].key and not pipeline.steps[-1].keeps:
+        return answered.map(Keeping(marks[-1]), name="keep")
+    return answered

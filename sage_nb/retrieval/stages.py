@@ -1,0 +1,67 @@
+"""What each stage of a run did, in numbers read off the job's own metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from sage_nb.retrieval.ranking import CACHED, COMPUTED
+from sage_nb.retrieval.scores import ITEMS_KNOWN
+from sage_nb.runtime.context import MODEL_CALLS
+from sage_nb.runtime.metrics import JobMetrics, OperatorMetrics
+
+OURS = ("questions", "answers", "cache", "keep", "dead-letters", "dead-letters-sink")  # no stages, but what serves them
+
+StageCounts = TypedDict(
+    "StageCounts",
+    {
+        "in": int,
+        "out": int,
+        "cached": int,
+        "computed": int,
+        "filtered": int,
+        "dead_lettered": int,
+        "model_calls": int,
+        "items_known": int,
+        "seconds": float,
+    },
+)
+
+
+def stages_of(metrics: JobMetrics) -> Mapping[str, StageCounts]:
+    """By stage, in the order of the graph, over all subtasks.
+
+    `cached` and `computed` are questions whose result was found and made; `model_calls` are texts and pairs that a
+    model was given, `items_known` those of which a cache held what it says; `seconds` are the operator's own and its
+    model's.
+    """
+    found: dict[str, StageCounts] = {}
+    for each in metrics.operators:
+        if each.uid not in OURS and each.kind != "gather":
+            found[each.uid] = _added(found.get(each.uid), each)
+    return found
+
+
+def _added(sofar: StageCounts | None, each: OperatorMetrics) -> StageCounts:
+    before: StageCounts = sofar or {
+        "in": 0,
+        "out": 0,
+        "cached": 0,
+        "computed": 0,
+        "filtered": 0,
+        "dead_lettered": 0,
+        "model_calls": 0,
+        "items_known": 0,
+        "seconds": 0.0,
+    }
+    return {
+        "in": before["in"] + each.received,
+        "out": before["out"] + each.emitted,
+        "cached": before["cached"] + int(each.own.get(CACHED, 0)),
+        "computed": before["computed"] + int(each.own.get(COMPUTED, 0)),
+        "filtered": before["filtered"] + each.filtered,
+        "dead_lettered": before["dead_lettered"] + each.dead_letters,
+        "model_calls": before["model_calls"] + int(each.own.get(MODEL_CALLS, 0)),
+        "items_known": before["items_known"] + int(each.own.get(ITEMS_KNOWN, 0)),
+        "seconds": before["seconds"] + each.self_s + each.model_s,
+    }

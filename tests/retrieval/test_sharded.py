@@ -19,6 +19,7 @@ from sage_nb.index.share import Share
 from sage_nb.retrieval.sharded import Shard, ShardReader, SweptError
 from sage_nb.runtime.ray.environment import RayEnvironment
 from sage_nb.runtime.ray.service import LostError, ServiceError
+from sage_nb.runtime.ray.status import cluster_status
 from tests.retrieval.test_on_ray import DOCUMENTS, QUESTIONS
 
 RARE = sage.Document("rare", "A quagga grazed alone.", source="zoo")
@@ -58,8 +59,8 @@ def sharded(animals, request):
 
 def pids(opened, cluster):
     """The shards' processes."""
-    actors = [cluster.get_actor(opened.service.actor(n), "sage_nb") for n in range(opened.service.count)]
-    return [cluster.get(actor.place.remote(), timeout=60)[1] for actor in actors]
+    handles = [opened.service.handle(n) for n in range(opened.service.count)]
+    return [cluster.get(handle.place.remote(), timeout=60)[1] for handle in handles]
 
 
 def dead(pid):
@@ -143,12 +144,15 @@ def test_more_shards_than_rows(tmp_path):
 
 
 def test_while_a_shard_is_opened_again_questions_wait(cluster, small):
-    expected = small.lexical(10).run(QUESTIONS).results
+    many = {f"{round_}{n}": text for round_ in range(30) for n, text in enumerate(QUESTIONS)}
+    expected = small.lexical(10).run(many).results
     with small.sharded(3) as opened:
-        for round_ in range(3):
-            run = opened.lexical(10).run(QUESTIONS)
-            os.kill(pids(opened, cluster)[round_], signal.SIGKILL)
-            assert opened.lexical(10).run(QUESTIONS).results == expected
+        for victim in range(3):
+            pid = pids(opened, cluster)[victim]
+            run = opened.lexical(10).run(many)
+            until(lambda run=run: run.done)
+            os.kill(pid, signal.SIGKILL)
+            assert opened.lexical(10).search("ant").hits == small.lexical(10).search("ant").hits
             assert run.results == expected
 
 
@@ -234,8 +238,11 @@ def test_closed_shards_end_and_their_pipelines_say_so(cluster, small):
     opened = small.sharded(2)
     pipe, running = opened.lexical(5), pids(opened, cluster)
     assert pipe.search("ant").hits
+    seen = {(each.job, each.operator, each.subtask): each.pid for each in cluster_status().actors}
+    assert [seen["small", "shard", number] for number in (1, 2)] == running
     opened.close()
     opened.close()
+    assert not any(each.job == "small" for each in cluster_status().actors)
     until(lambda: all(map(dead, running)))
     with pytest.raises(sage.SageError, match="shard 1 of 2 of 'small' is closed, or the process that opened it has"):
         pipe.search("ant")
@@ -246,8 +253,7 @@ def test_shards_end_with_the_process_that_opened_them(cluster, small):
     code = (
         "import os, sage_nb as sage, ray\n"
         f"opened = sage.Collection({small._source.path!r}).sharded(2, env=sage.RayEnvironment(address={address!r}))\n"
-        "actors = [ray.get_actor(opened.service.actor(n), 'sage_nb') for n in range(2)]\n"
-        "print(*[ray.get(actor.place.remote())[1] for actor in actors], flush=True)\n"
+        "print(*[ray.get(opened.service.handle(n).place.remote())[1] for n in range(2)], flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     command = [sys.executable, "-c", code]

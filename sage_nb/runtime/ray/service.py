@@ -91,7 +91,7 @@ class Service:
         begun = replace(self, key=uuid.uuid4().hex)
         how = {"namespace": NAMESPACE, "num_cpus": 0, "scheduling_strategy": "SPREAD"}
         actors = [Actor.options(name=begun.actor(n), **how).remote(make) for n, make in enumerate(makers)]
-        HELD[begun.key] = held = Held(self.name, self.part, actors)
+        HELD[begun.key] = held = Held(self.name, begun, actors)
         REGISTRY.enter(held)
         try:
             patient = replace(begun, on_lost="wait", timeout=max(OPENING, self.timeout))
@@ -104,6 +104,13 @@ class Service:
     def actor(self, number: int) -> str:
         """The name that Ray knows one by."""
         return f"{self.key}-{number}"
+
+    def handle(self, number: int) -> Any:
+        """The actor, or the new one in its place; None where it has ended for good."""
+        if ray.is_initialized():  # else Ray would start a cluster to look for it
+            with suppress(ValueError):
+                return ray.get_actor(self.actor(number), NAMESPACE)
+        return None
 
     def called(self, number: int) -> str:
         """What a person knows one by.
@@ -118,11 +125,9 @@ class Service:
         held = HELD.pop(self.key, None)
         if held is not None:
             REGISTRY.leave(held)
-        if not ray.is_initialized():  # they have ended with the connection
-            return
         for number in range(self.count):
-            with suppress(ValueError):
-                ray.kill(ray.get_actor(self.actor(number), NAMESPACE))
+            if (actor := self.handle(number)) is not None:
+                ray.kill(actor)
 
 
 @dataclass(eq=False)
@@ -130,12 +135,13 @@ class Held:
     """The handles by which actors live: Ray ends those that no one holds."""
 
     name: str
-    part: str
+    service: Service
     actors: Sequence[Any]
 
     def places(self) -> list[tuple[str, int, Any]]:
-        """What each is called, and the actor."""
-        return [(self.part, number, actor) for number, actor in enumerate(self.actors, start=1)]
+        """What each is called, and the actor; none once this process has left their cluster."""
+        found = enumerate(map(self.service.handle, range(self.service.count)), start=1)
+        return [(self.service.part, number, actor) for number, actor in found if actor is not None]
 
 
 HELD: dict[str, Held] = {}
@@ -162,21 +168,23 @@ class Line:
         present = [number for number in arguments if not self._away(number)]
         calls = {number: self._call(number, method, arguments[number]) for number in present}
         answers: dict[int, Any] = {}
+        begun = time.monotonic()
         for number, call in calls.items():
+            again = partial(self._call, number, method, arguments[number])
             with self._probing(number):
-                answers[number] = self._answer(number, call, partial(self._call, number, method, arguments[number]))
+                answers[number] = self._answer(number, call, again, begun)
         if arguments and not answers:
             names = ", ".join(map(self.service.called, arguments))
             raise LostError(f"nobody is left to answer: {names} are being opened again; ask again in a moment")
         return answers
 
-    def _answer(self, number: int, call: Any, again: Callable[[], Any]) -> Any:
+    def _answer(self, number: int, call: Any, again: Callable[[], Any], begun: float) -> Any:
         """What an actor answers, or the new one in its place."""
-        begun = time.monotonic()
+        end = max(self._silent.get(number, begun) + self.service.timeout, begun + GRACE)
         while True:
-            end = max(self._silent.get(number, begun) + self.service.timeout, begun + GRACE)
+            left = max(0.0, end - time.monotonic())
             try:
-                found = ray.get(call, timeout=max(0.0, end - time.monotonic()))
+                found = ray.get(call, timeout=left)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.RayError as error:
@@ -195,12 +203,11 @@ class Line:
     def _actor(self, number: int) -> Any:
         """Its handle, which is good for those that come after it too."""
         if number not in self._actors or number in self._silent:
-            try:
-                self._actors[number] = ray.get_actor(self.service.actor(number), NAMESPACE)
-            except ValueError:
-                raise ServiceError(
-                    f"{self.service.called(number)} is closed, or the process that opened it has ended; open it again"
-                ) from None
+            self._actors[number] = self.service.handle(number)
+        if self._actors[number] is None:
+            raise ServiceError(
+                f"{self.service.called(number)} is closed, or the process that opened it has ended; open it again"
+            )
         return self._actors[number]
 
     @contextmanager
@@ -215,9 +222,10 @@ class Line:
 
     def _away(self, number: int) -> bool:
         """Whether one was lost, and is not back yet."""
-        if number not in self._probes or not ray.wait([self._probes[number]], timeout=0)[0]:
-            return number in self._probes
-        probe = self._probes.pop(number)
+        probe = self._probes.get(number)
+        if probe is None or not ray.wait([probe], timeout=0)[0]:
+            return probe is not None
+        del self._probes[number]
         with self._probing(number):
             try:
                 ray.get(probe)

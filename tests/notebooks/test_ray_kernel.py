@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -59,10 +60,11 @@ NOTHING = Said("", "", "")
 
 
 class Notebook:
-    """A kernel and what it says."""
+    """A kernel and what it says. Its cluster is its own, whatever else there is on the machine."""
 
     def __init__(self, folder):
-        self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(folder))
+        places = os.environ | {"RAY_ADDRESS": "127.0.0.1:1"}
+        self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(folder), env=places)
 
     @property
     def pid(self):
@@ -113,11 +115,12 @@ class Notebook:
 
     def begin(self):
         """Define what the cells use, and start Ray."""
-        assert self.run(BEGIN) == NOTHING
-        for _ in range(3):  # on a busy machine a node may not come up within Ray's 30 seconds
+        for _ in range(4):
+            assert self.run(BEGIN) == NOTHING
             raised = self.run("ran(abs)").raised
             if "timed out during startup" not in raised:
                 break
+            self.kill()  # on a busy machine a node may not come up within Ray's half minute
         assert raised == ""
 
     def close(self):

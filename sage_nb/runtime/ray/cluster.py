@@ -112,6 +112,7 @@ def connect(options: ClusterOptions) -> None:
         return
     given: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "sage_nb"}
     if options.address is None:
+        given["address"] = "local"  # left out, it is that of a cluster that somebody started here
         given |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
         given |= {n: v for n in ("num_cpus", "num_gpus") if (v := getattr(options, n)) is not None}
     else:

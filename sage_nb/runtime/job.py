@@ -119,8 +119,9 @@ class Job(ABC):
         job fail; TimeoutError when it still runs after `timeout` seconds.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        bar = Progress(self.metrics()) if progress else None
+        bar: Progress | None = None
         try:
+            bar = Progress(self.metrics()) if progress else None
             while not self.ended.wait(LOOK):
                 if bar is not None and bar.due:
                     bar.show(self.metrics())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,16 +100,17 @@ def _renewed(begun: CellRun) -> Iterator[str]:
         return
     for name, counts in begun.run.stages.items():
         why = "; ".join(begun.news.get(name, []))
-        if counts["computed"] and (why or counts["cached"]):
+        if counts["computed"] and (why or counts["cached"] or counts["items_known"]):
             items = counts["model_calls"] + counts["items_known"]
             new = f", {counts['model_calls']:,} of {items:,} texts and pairs new" if counts["items_known"] else ""
-            yield f"{name}: {why or 'new questions'}; {counts['computed']:,} of {counts['in']:,} computed{new}"
+            reason = why or ("new questions" if counts["cached"] else "what it reads is new")
+            yield f"{short(name)}: {reason}; {counts['computed']:,} of {counts['in']:,} computed{new}"
 
 
 def _counted(stages: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str | float | markup.Html]]]:
     shown = [name for name in COUNTS if name in ALWAYS or any(each[name] for each in stages.values())]
     rows: list[list[str | float | markup.Html]] = [
-        [stage, *(round(each[name], 3) for name in shown)] for stage, each in stages.items()
+        [short(stage), *(round(each[name], 3) for name in shown)] for stage, each in stages.items()
     ]
     return ["stage", *(name.replace("_", " ") for name in shown)], rows
 
@@ -122,7 +124,7 @@ def _drawn(operators: Sequence[OperatorMetrics]) -> str:
         if uid in hidden:
             continue
         same = [one for one in operators if one.uid == uid]
-        boxes.append(Box(uid, each.name, _below(same)))
+        boxes.append(Box(uid, short(each.name), _below(same)))
         arrows += [Arrow(read, uid) for read in dict.fromkeys(_read(each, first, hidden))]
     return drawing(boxes, arrows, "the stages of this run")
 
@@ -141,6 +143,15 @@ def _read(each: OperatorMetrics, first: Mapping[str, OperatorMetrics], hidden: s
             yield from _read(first[uid], first, hidden)
         else:
             yield uid
+
+
+def short(stage: str) -> str:
+    """A stage's name without what goes without saying.
+
+    >>> short("Collection('book').lexical(k=50)")
+    'book.lexical(k=50)'
+    """
+    return re.sub(r"Collection\('([^']+)'\)", lambda found: found[1].rpartition("/")[2], stage)
 
 
 def _question(result: Result) -> str:

@@ -11,6 +11,8 @@ import msgspec
 from sage_nb.retrieval.source import Source
 from sage_nb.runtime.cellcache.code import Fingerprinted, Unknown
 
+LEGIBLE = 60  # characters of two arguments that are shown side by side
+
 
 class StepFacts(msgspec.Struct, frozen=True):
     """A step: its kind and label, its arguments as printed, and the digest of each part of what it depends on.
@@ -96,7 +98,7 @@ def _shown(value: Any) -> str:
 
 def _differences(before: StepFacts, now: StepFacts) -> list[str]:
     named = [
-        f"{name} {before.shown[name]} → {value}"
+        f"{name} {before.shown[name]} → {value}" if len(before.shown[name] + value) <= LEGIBLE else f"{name} changed"
         for name, value in now.shown.items()
         if name in before.shown and before.shown[name] != value
     ]

@@ -38,17 +38,17 @@ def runs_table(runs: Sequence[RunFacts]) -> Table:
     rows = [
         (
             each.id,
+            markup.shortened(each.pipeline, 80),
             each.status,
             f"{each.answered} of {len(each.questions)}",
             duration(each.seconds),
             " ".join(
                 f"{name}={int(sum(counts[name] for counts in each.stages.values()))}" for name in ("cached", "computed")
             ),
-            markup.shortened(each.pipeline, 80),
         )
         for each in runs
     ]
-    return Table(("run", "status", "answered", "took", "results", "pipeline"), tuple(rows), f"{len(runs)} runs")
+    return Table(("run", "pipeline", "status", "answered", "took", "results"), tuple(rows), f"{len(runs)} runs")
 
 
 def cache_table(facts: CacheFacts, notes: Sequence[str] = ()) -> Table:

@@ -15,24 +15,31 @@ from sage_nb.retrieval.recall import Cell, Memory
 from sage_nb.retrieval.resources import COLLECTIONS
 from sage_nb.retrieval.stage import Stage
 
+QUICK = "quick to compute"
 HEADER = ("stage", "state", "cached", "to compute", "why", "about")
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A stage: questions whose result is `cached`, those that are `new`, why, and seconds for these, if known."""
+    """A stage: questions whose result is `cached`, those that are `new`, why, and seconds for these, if known.
+
+    `unkept` says why its results are not kept, "" where they are.
+    """
 
     stage: str
     cached: int
     new: int
     why: str
     seconds: float | None
+    unkept: str = ""
 
     @property
     def state(self) -> str:
-        """cached, partly cached, stale (it was run before, with something else) or new."""
+        """cached, partly cached, not kept, stale (it was run before, with something else) or new."""
         if not self.new:
             return "cached"
+        if self.unkept:
+            return "not kept"
         if self.cached:
             return "partly cached"
         return "new" if self.why in ("", "new") else "stale"
@@ -82,10 +89,11 @@ def planned(pipeline: Stage, queries: Sequence[Query], cell: Cell, last: RunFact
             label,
             len(queries) - count,
             count,
-            "; ".join(new.get(label, [])) or unknown,
+            "; ".join(new.get(label, [])) or unkept,
             0.0 if not count else None if label not in pace else pace[label] * count,
+            unkept,
         )
-        for label, count, unknown in _counts(pipeline, queries, cell)
+        for label, count, unkept in _counts(pipeline, queries, cell)
     ]
     return RunPlan(repr(pipeline), len(queries), tuple(rows))
 
@@ -105,7 +113,7 @@ def _counts(pipeline: Stage, queries: Sequence[Query], cell: Cell) -> Iterator[t
     for step, before, after, left in zip(pipeline.steps, paths, paths[1:], reversed(computed), strict=False):
         for part in step.branches:
             yield from _branch(part, before.into_branch(), left, cell)
-        yield step.label, len(left), after.unknown
+        yield step.label, len(left), after.unknown or ("" if step.keeps else QUICK)
 
 
 def _branch(part: Stage, path: Path, asked: Sequence[Query], cell: Cell) -> Iterator[tuple[str, int, str]]:
@@ -114,7 +122,7 @@ def _branch(part: Stage, path: Path, asked: Sequence[Query], cell: Cell) -> Iter
         for inner in step.branches:
             yield from _branch(inner, before.into_branch(), asked, cell)
         left = _unknown(path.mark(step.label, kept=step.keeps), asked, cell)
-        yield step.label, len(left), path.unknown
+        yield step.label, len(left), path.unknown or ("" if step.keeps else QUICK)
 
 
 def _unknown(mark: Mark, queries: Sequence[Query], cell: Cell) -> list[Query]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import copy
 import datetime
 import decimal
@@ -306,6 +307,23 @@ def test_a_value_that_was_changed_in_place_has_another_digest(value, change):
     assert code_fingerprint(function) == before
     change(value)
     assert changed(before, code_fingerprint(function)) == ["closure value changed"]
+
+
+def test_what_a_library_makes_of_a_function_is_told_from_what_else_it_makes_of_it():
+    def rows(n=1):
+        yield n
+
+    def other(n=2):
+        yield n
+
+    made = [
+        wrap(given) for wrap in (contextlib.contextmanager, contextlib.asynccontextmanager) for given in (rows, other)
+    ]
+    for each in made:
+        each.__qualname__ = "rows"
+        del each.__wrapped__
+    assert len({of(each) for each in made}) == 4
+    assert of(made[0]) == of(made[0])
 
 
 def test_shared_parts_cost_no_more_than_one_and_count_as_copies_do():

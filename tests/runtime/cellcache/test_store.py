@@ -280,6 +280,7 @@ def test_it_is_shipped_as_its_folder_and_limit(cache, again):
     cache.put(entries(keys_of(1)))
     other = pickle.loads(pickle.dumps(again(limit=5 * MIB)))  # noqa: S301  our own bytes, just made
     assert (other.limit, whole(other.get(keys_of(1)))) == (5 * MIB, keys_of(1))
+    other.close()
 
 
 def test_a_limit_of_nothing_is_refused(tmp_path):

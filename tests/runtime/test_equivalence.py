@@ -42,11 +42,11 @@ def never(_):
     return False
 
 
-def environment(parallelism, folder=None):
+def environment(runner, parallelism, folder=None):
     if folder is None:
-        return LocalEnvironment("random", parallelism=parallelism)
+        return runner("random", parallelism=parallelism)
     checkpoint = Checkpointing(folder, every=0.005)
-    return LocalEnvironment("random", parallelism=parallelism, checkpoint=checkpoint, restart=FixedDelay(9, 0.0))
+    return runner("random", parallelism=parallelism, checkpoint=checkpoint, restart=FixedDelay(9, 0.0))
 
 
 def in_time(env, made, rest=0.0, bad=never):
@@ -94,13 +94,13 @@ def by_key(records):
     return found
 
 
-def compared(build, made, parallelism, same, **run):
+def compared(build, made, parallelism, same, *, runner=LocalEnvironment, **run):
     """Run a pipeline, interpret it, compare; gives the job."""
     described = LocalEnvironment("described", parallelism=parallelism)
     build(described, made)
     reference = Reference(described.graph(), parallelism)
     expected = reference.sinks()
-    env = environment(parallelism, run.pop("folder", None))
+    env = environment(runner, parallelism, run.pop("folder", None))
     rows = build(env, made, **run)
     job = finished(env)
     for uid, wanted in expected.items():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import linecache
 import re
 import traceback
+import zlib
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -72,8 +74,9 @@ def evaluate(source: str, namespace: Namespace, vocabulary: Mapping[str, Any]) -
     lent = {name: value for name, value in vocabulary.items() if name not in namespace}
     namespace.update(lent)
     try:
-        _execute(compile(before, FILE, "exec"), namespace)
-        return _execute(compile(last, FILE, "eval"), namespace)
+        name = _remembered(source)
+        _execute(compile(before, name, "exec"), namespace)
+        return _execute(compile(last, name, "eval"), namespace)
     except (SageError, NameError, AttributeError, TypeError) as wrong:
         raise _explained(wrong, source, namespace) from wrong
     finally:
@@ -192,6 +195,18 @@ def dict_of(namespace: Namespace) -> dict[str, Any]:
     return namespace
 
 
+def _remembered(source: str) -> str:
+    """A name for the cell as a file: a function that it defines is known by its source, as one of any other cell."""
+    text = join_lines(source).text
+    name = f"{FILE[:-1]} {zlib.crc32(text.encode('utf8', 'surrogatepass')):08x}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    return name
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(FILE[:-1])
+
+
 def _parsed(source: str) -> ast.Module:
     joined = join_lines(source)
     try:
@@ -216,8 +231,8 @@ def _not_python(wrong: SyntaxError, source: str) -> CellError:
 def _explained(wrong: Exception, source: str, namespace: Namespace) -> Exception:
     """`wrong` as a CellError at its place; an error from deep inside somebody's code stays what it is."""
     frames = traceback.extract_tb(wrong.__traceback__)
-    own = [frame for frame in frames if frame.filename == FILE]
-    shallow = isinstance(wrong, SageError) or frames[-1].filename == FILE
+    own = [frame for frame in frames if _is_ours(frame)]
+    shallow = isinstance(wrong, SageError) or _is_ours(frames[-1])
     if not own or not (shallow or _is_call_mistake(wrong) or _is_of_module(wrong)):
         return wrong
     joined, line = join_lines(source), own[-1].lineno or 1

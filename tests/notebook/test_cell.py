@@ -151,6 +151,13 @@ def test_a_mistake_is_a_sentence_with_a_caret(source, shown, names):
     assert str(pickle.loads(pickle.dumps(failed.value))) == str(failed.value)  # noqa: S301
 
 
+def test_a_function_that_a_cell_defines_is_known_by_what_it_does(names):
+    text = 'def keep(result):\n    """Keep it."""\n    return result.top({k})\nbook.lexical(5)\n>> keep'
+    texts = (text.format(k=3), text.format(k=3).replace("Keep it", "As it is"), text.format(k=2))
+    digests = [value(each, names).second.identity().digest for each in texts]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_ordinary_errors_of_ordinary_code_stay_what_they_are(names):
     with pytest.raises(ZeroDivisionError, match="division by zero"):
         value("1 / 0\nbook.lexical(5)", names)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from threading import RLock
 from typing import TypeVar
 
@@ -54,38 +55,35 @@ def cross_encoder(name: str) -> Callable[[CrossEncoderFactory], CrossEncoderFact
 
 
 class Models:
-    """Loads each model once and keeps it."""
+    """Loads each model once and keeps it, until its folder holds other weights, or its name another factory."""
 
     def __init__(self) -> None:
-        self._encoders: dict[str, Encoder] = {}
-        self._cross_encoders: dict[str, CrossEncoder] = {}
+        self._encoders: dict[str, tuple[object, Encoder]] = {}
+        self._cross_encoders: dict[str, tuple[object, CrossEncoder]] = {}
         self._lock = RLock()
 
     def encoder(self, name: str = DEFAULT_ENCODER) -> Encoder:
         """The encoder called `name`: registered, bundled, a folder, or a hub name."""
         with self._lock:
-            if name not in self._encoders:
-                self._encoders[name] = _load(name, ENCODERS, SentenceEncoder)
-            return self._encoders[name]
+            return _held(self._encoders, name, ENCODERS, lambda: _load(name, ENCODERS, SentenceEncoder))
 
     def cross_encoder(self, name: str | None = None) -> CrossEncoder:
         """The cross-encoder called `name`; without a name the default, if it is at hand or can be fetched."""
+        wanted = name or DEFAULT_RERANKER
         with self._lock:
-            wanted = name or DEFAULT_RERANKER
-            if wanted not in self._cross_encoders:
-                self._cross_encoders[wanted] = _load_reranker(wanted, named=name is not None)
-            return self._cross_encoders[wanted]
+            return _held(
+                self._cross_encoders, wanted, CROSS_ENCODERS, lambda: _load_reranker(wanted, named=name is not None)
+            )
 
+    def reranker_fingerprint(self, name: str | None = None) -> str:
+        """What the scores of `rerank(model=name)` depend on: its weights and the precision it runs in.
 
-def reranker_fingerprint(name: str | None = None) -> str:
-    """What the scores of `rerank(model=name)` depend on: its weights and the precision it runs in. Loads no weights.
-
-    Raises ModelError where it is not at hand.
-    """
-    wanted = name or DEFAULT_RERANKER
-    if wanted in CROSS_ENCODERS:
-        return f"{wanted} {CROSS_ENCODERS[wanted]().fingerprint}"  # of its own making: unique under its name only
-    return f"{weights_hash(model_folder(wanted))} {choose_compute().dtype}"
+        Loads one's own models only. Raises ModelError where it is not at hand.
+        """
+        wanted = name or DEFAULT_RERANKER
+        if wanted in CROSS_ENCODERS:
+            return f"{wanted} {self.cross_encoder(wanted).fingerprint}"  # of its own making: unique under its name only
+        return f"{weights_hash(model_folder(wanted))} {choose_compute().dtype}"
 
 
 def reranker_at_hand(name: str | None = None) -> bool:
@@ -95,6 +93,19 @@ def reranker_at_hand(name: str | None = None) -> bool:
 
 
 Model = TypeVar("Model")
+
+
+def _held(
+    held: dict[str, tuple[object, Model]],
+    name: str,
+    registered: Mapping[str, Callable[[], Model]],
+    load: Callable[[], Model],
+) -> Model:
+    """The model that is held, if it is still the one of that name."""
+    made_of = registered.get(name) or (weights_hash(Path(name)) if Path(name).is_dir() else name)
+    if name not in held or held[name][0] != made_of:
+        held[name] = made_of, load()
+    return held[name][1]
 
 
 def _load(name: str, registered: dict[str, Callable[[], Model]], library: Callable[..., Model]) -> Model:

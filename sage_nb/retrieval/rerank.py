@@ -10,12 +10,13 @@ import numpy as np
 
 from sage_nb.errors import ModelError
 from sage_nb.index.text import indexed_text
-from sage_nb.models.registry import Models, reranker_fingerprint
+from sage_nb.models.registry import Models
 from sage_nb.records.values import Result
 from sage_nb.retrieval.described import Kind
 from sage_nb.retrieval.given import check_k
 from sage_nb.retrieval.ranking import Retrieving, ranked
 from sage_nb.retrieval.recall import given
+from sage_nb.retrieval.resources import MODELS
 from sage_nb.retrieval.scores import PairScores
 from sage_nb.retrieval.stage import Operation, Stage
 from sage_nb.retrieval.yaml import stage
@@ -55,7 +56,7 @@ class Rerank(Operation):
 
     def beside(self) -> Mapping[str, Any]:
         """The weights of its model."""
-        return {"weights": reranker_fingerprint(self.model)}
+        return {"weights": MODELS.reranker_fingerprint(self.model)}
 
     def function(self) -> Retrieving:
         """A `Reranking`."""
@@ -70,10 +71,11 @@ class Reranking(MapFunction[Result, Result]):
 
     def open(self, context: Context, /) -> None:
         """Load the model, once per process."""
-        self._scorer = context.get(Models).cross_encoder(self.stage.model)
+        models = context.get(Models)
+        self._scorer = models.cross_encoder(self.stage.model)
         self._metrics = context.metrics
         cell = given(context)
-        model = reranker_fingerprint(self.stage.model) if cell else ""
+        model = models.reranker_fingerprint(self.stage.model) if cell else ""
         self._known = PairScores(cell, model, repr(self.stage), context.metrics) if cell else None
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:

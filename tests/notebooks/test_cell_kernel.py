@@ -125,6 +125,35 @@ class TestCells:
         shared.run("book.delete('new')")
         assert ask(HYBRID)[1] == {}  # the content is what it was
 
+    def test_other_weights_in_a_models_folder_score_again_and_retrieve_nothing(self, ask, shared, place):
+        shared.run("from sage_nb.models.untrained import untrained_cross_encoder as write")
+        shared.run("asked, folder = questions[:5], write(pathlib.Path('model'), seed=1)")
+        body = "book.hybrid(k=10) >> rerank(k=3, model=folder)"
+
+        def counts():
+            _, asked = ask(body, "--on asked")
+            ranked = shared.run(f"print([[(h.document.id, h.score) for h in r] for r in {ask.name}])")
+            told = f"[sum(v[n] for v in {ask.name}.stages.values()) for n in ('model_calls', 'items_known')]"
+            return asked, shared.value(told), ranked
+
+        vectors, (first, _), ranked = counts()
+        assert first > vectors["letters"] == 5
+        assert counts() == ({}, [0, 0], ranked)
+        shared.run("write(pathlib.Path('model'), seed=2)")
+        again, scored, other = counts()
+        assert (again, scored) == ({}, [first - 5, 0])
+        assert other != ranked
+
+    def test_a_model_that_is_defined_anew_scores_again(self, ask, shared):
+        _, first = ask(HYBRID)
+        shared.run(
+            "class Other(Counted):\n    def __init__(self):\n        super().__init__('short', -2)\n"
+            "        self.fingerprint = '2'\nsage.cross_encoder('short')(Other)"
+        )
+        assert ask(HYBRID)[1] == {"short": first["short"]}
+        shared.run("sage.cross_encoder('short')(lambda: Counted('short', -1))")
+        assert ask(HYBRID)[1] == {}
+
     def test_what_cannot_be_known_runs_uncached_and_says_so(self, ask, shared):
         shared.run("rows = (n for n in range(10**9))\ndef odd(result):\n    next(rows)\n    return result")
         said, _ = ask("book.lexical(k=5) >> odd")

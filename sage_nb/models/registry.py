@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import TypeVar
@@ -54,6 +55,28 @@ def cross_encoder(name: str) -> Callable[[CrossEncoderFactory], CrossEncoderFact
     return register
 
 
+@dataclass(frozen=True)
+class OwnModels:
+    """Factories of one's own models, on their way to a process in which nobody has registered them."""
+
+    encoders: Mapping[str, Callable[[], Encoder]]
+    cross_encoders: Mapping[str, Callable[[], CrossEncoder]]
+
+    @classmethod
+    def named(cls, *, encoder: str = "", cross_encoder: str = "") -> OwnModels:
+        """Of these names, as far as they are one's own.
+
+        >>> OwnModels.named(encoder="bundled").encoders
+        {}
+        """
+        return cls(_only(ENCODERS, encoder), _only(CROSS_ENCODERS, cross_encoder))
+
+    def introduce(self) -> None:
+        """Register them here."""
+        ENCODERS.update(self.encoders)
+        CROSS_ENCODERS.update(self.cross_encoders)
+
+
 class Models:
     """Loads each model once and keeps it, until its folder holds other weights, or its name another factory."""
 
@@ -93,6 +116,11 @@ def reranker_at_hand(name: str | None = None) -> bool:
 
 
 Model = TypeVar("Model")
+Factory = TypeVar("Factory")
+
+
+def _only(registered: Mapping[str, Factory], name: str) -> dict[str, Factory]:
+    return {name: registered[name]} if name in registered else {}
 
 
 def _held(

@@ -12,13 +12,14 @@ from sage_nb.errors import CollectionError, ModelError
 from sage_nb.index.dense import Vectors, check_vectors
 from sage_nb.index.manifest import Settings
 from sage_nb.models.encoder import Encoder
-from sage_nb.models.registry import Models
+from sage_nb.models.registry import Models, OwnModels
 from sage_nb.records.values import Result
 from sage_nb.retrieval.given import check_k
 from sage_nb.retrieval.lexical import hits_of, notes_of
 from sage_nb.retrieval.ranking import Retrieving, ranked
 from sage_nb.retrieval.reader import Pinned
 from sage_nb.retrieval.recall import given
+from sage_nb.retrieval.resources import COLLECTIONS
 from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Operation
 from sage_nb.retrieval.vectors import QuestionVectors
@@ -60,9 +61,11 @@ class DenseSearching(MapFunction[Result, Result]):
 
     def __init__(self, stage: Dense) -> None:
         self.stage = stage
+        self._own = OwnModels.named(encoder=COLLECTIONS.folder(stage.source.path).snapshot().manifest.settings.encoder)
 
     def open(self, context: Context, /) -> None:
         """Load the encoder that the collection was built with, once per process."""
+        self._own.introduce()
         self._reader = self.stage.source.reader(context)
         self._encoder = encoder_of(self._reader.settings, self.stage.source.name, context.get(Models))
         self._metrics = context.metrics

@@ -28,7 +28,7 @@ from sage_nb.index.manifest import Settings
 from sage_nb.index.segment import Origin, SegmentData
 from sage_nb.index.text import indexed_text
 from sage_nb.models.encoder import Encoder
-from sage_nb.models.registry import Models
+from sage_nb.models.registry import Models, OwnModels
 from sage_nb.records.chunk import Chunker
 from sage_nb.records.plain import plain
 from sage_nb.records.sound import sound
@@ -180,17 +180,18 @@ class Embedding(MapFunction[Arrival, Arrival]):
     """Gives passages their vectors."""
 
     def __init__(self, plan: Plan) -> None:
-        self._settings = plan.settings
+        self._settings, self._own = plan.settings, OwnModels.named(encoder=plan.settings.encoder)
 
     def open(self, context: Context, /) -> None:
         """Load the collection's encoder, once per process."""
+        self._own.introduce()
         self._encoder, self._metrics = context.get(Models).encoder(self._settings.encoder), context.metrics
 
     def map_batch(self, batch: Sequence[Arrival], /) -> list[Arrival]:
         """All passages in one call: the encoder fills its batches across documents."""
         passages = [passage for arrival in batch for passage in arrival.passages]
         cut = self._encoder.truncated
-        with self._metrics.model_time():
+        with self._metrics.model_time(len(passages)):
             vectors = np.ascontiguousarray(self._encoder.encode([indexed_text(each) for each in passages]), np.float32)
         self._metrics.count("truncated", self._encoder.truncated - cut)
         check_vectors(vectors, self._settings.dimension, [passage.id for passage in passages])

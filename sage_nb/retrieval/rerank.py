@@ -10,7 +10,7 @@ import numpy as np
 
 from sage_nb.errors import ModelError
 from sage_nb.index.text import indexed_text
-from sage_nb.models.registry import Models
+from sage_nb.models.registry import Models, OwnModels
 from sage_nb.records.values import Result
 from sage_nb.retrieval.described import Kind
 from sage_nb.retrieval.given import check_k
@@ -68,9 +68,11 @@ class Reranking(MapFunction[Result, Result]):
 
     def __init__(self, stage: Rerank) -> None:
         self.stage = stage
+        self._own = OwnModels.named(cross_encoder=stage.model or "")
 
     def open(self, context: Context, /) -> None:
         """Load the model, once per process."""
+        self._own.introduce()
         models = context.get(Models)
         self._scorer = models.cross_encoder(self.stage.model)
         self._metrics = context.metrics

@@ -122,3 +122,32 @@ def test_an_add_on_actors_whose_driver_is_killed_half_way_goes_on_and_holds_each
     again = sorted(each for ids in second.values() for each in ids)
     assert again == sorted({f"d{n}" for n in range(COUNT)} - set(before))
     assert sorted(committed(tmp_path)) == sorted(f"d{n}" for n in range(COUNT))
+
+
+def test_models_of_ones_own_are_known_on_actors(tmp_path, monkeypatch):
+    """They are registered in this process only."""
+    from sage_nb.models.registry import CROSS_ENCODERS, ENCODERS
+
+    class Letters:
+        name, dimension, fingerprint, truncated = "own letters", 4, "1", 0
+
+        def encode(self, texts):
+            import numpy as np
+
+            counts = np.array([[1 + text.count(each) for each in "aeio"] for text in texts], np.float32)
+            return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+    class Length:
+        name, fingerprint, truncated = "own length", "1", 0
+
+        def score(self, pairs):
+            import numpy as np
+
+            return np.array([len(passage) for _, passage in pairs], np.float32)
+
+    monkeypatch.setitem(ENCODERS, "own letters", Letters)
+    monkeypatch.setitem(CROSS_ENCODERS, "own length", Length)
+    collection = sage.Collection(str(tmp_path), encoder="own letters")
+    assert collection.add(DOCUMENTS, progress=False, env=RayEnvironment("add")).added == len(DOCUMENTS)
+    pipe = collection.hybrid(20) >> sage.rerank(5, model="own length")
+    assert pipe.run(QUESTIONS, env=RayEnvironment("asked")).results == pipe.run(QUESTIONS).results

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from sage_nb.errors import BadValueError
@@ -315,3 +316,15 @@ def test_a_job_that_is_cancelled_before_it_is_hired_leaves_nothing(cluster):
     assert job.wait(LONG) == "cancelled"
     until(lambda: all(task.gone.is_set() for task in job.tasks), LONG)
     assert time.monotonic() - begun < LONG
+
+
+def test_a_full_object_store_holds_no_job_up(cluster):
+    """What is held here cannot leave it: records of more than it takes go by the disk."""
+    size = int(cluster.cluster_resources()["object_store_memory"])
+    held = [cluster.get(cluster.put(np.ones(size // 10, "u1"))) for _ in range(10)]
+    env, rows = RayEnvironment("large"), []
+    large = env.from_collection(range(20)).map(lambda n: (n, bytes(2_000_000)))
+    large.key_by(lambda record: record[0]).map(lambda record: (record[0], len(record[1]))).sink(CollectSink(rows))
+    finished(env, timeout=240)
+    assert sorted(rows) == [(n, 2_000_000) for n in range(20)]
+    assert sum(each.nbytes for each in held) >= size - 10

@@ -17,10 +17,14 @@ from sage_nb.errors import BadValueError
 from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.job import Job
 from sage_nb.runtime.restart import FixedDelay
+from sage_nb.stream.api import Stream
+from sage_nb.stream.function import Context, MapFunction
 
 CPUS = 2  # that the cluster is said to have
 PLACES = ({"num_cpus": 0.25}, {"num_cpus": 0.3}, {"num_cpus": 0.35})  # unlike, so that operators are not fused
 TASK_S = 0.025  # seconds that a task of `bench scale` sleeps
+LOAD_S = 0.5  # seconds that its model takes to load
+MODEL_BATCH = 8  # records that it takes at once, in as long as so many tasks
 
 
 class HomeStopwatch(Stopwatch):
@@ -35,6 +39,12 @@ class Span(Discard):
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path, self._first, self._last, self._count = path, 0.0, 0.0, 0
+        self._work = Work(f"{path}-sink")
+
+    def open(self, context: Context, /) -> None:
+        """Nothing has come."""
+        super().open(context)
+        self._work.begin()
 
     def write_batch(self, values: Sequence[Any], /) -> None:
         """Note the time."""
@@ -45,6 +55,73 @@ class Span(Discard):
     def close(self) -> None:
         """Write it down."""
         Path(self._path).write_text(json.dumps([self._first, self._last, self._count]))
+        self._work.end()
+
+
+class Work:
+    """The CPU time that a process takes for a job, noted in a file."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._begun = path, 0.0
+
+    def begin(self) -> None:
+        """From now on."""
+        self._begun = time.process_time()
+
+    def end(self) -> None:
+        """Until now."""
+        Path(f"{self._path}.cpu").write_text(str(time.process_time() - self._begun))
+
+
+class Passing(MapFunction[int, int]):
+    """Gives what comes."""
+
+    def __init__(self, path: str) -> None:
+        self._work = Work(f"{path}-map")
+
+    def open(self, context: Context, /) -> None:  # noqa: ARG002
+        """Nothing has come."""
+        self._work.begin()
+
+    def map(self, value: int, /) -> int:
+        """The same."""
+        return value
+
+    def close(self) -> None:
+        """Note the work."""
+        self._work.end()
+
+
+class Counting(Tally):
+    """Counts the records of each key."""
+
+    def __init__(self, path: str) -> None:
+        self._work = Work(f"{path}-tally")
+
+    def open(self, context: Context, /) -> None:
+        """Nothing has come."""
+        super().open(context)
+        self._work.begin()
+
+    def close(self) -> None:
+        """Note the work."""
+        self._work.end()
+
+
+class Model(MapFunction[int, int]):
+    """What a model on a GPU is to the CPU: something that takes its time to load, and then waits for the device.
+
+    One wait for a batch, however full. That tokens are made and results fetched by the CPU it leaves out.
+    """
+
+    def open(self, context: Context, /) -> None:  # noqa: ARG002
+        """Load."""
+        time.sleep(LOAD_S)
+
+    def map_batch(self, batch: Sequence[int], /) -> list[int]:
+        """The device is busy."""
+        time.sleep(MODEL_BATCH * TASK_S)
+        return list(batch)
 
 
 def bench_ray(out: str, repeats: int = 3, scale: float = 1.0) -> None:
@@ -56,10 +133,11 @@ def bench_ray(out: str, repeats: int = 3, scale: float = 1.0) -> None:
 
 
 def bench_scale(out: str, nodes: int = 16, tasks: int = 200) -> None:
-    """Throughput of sleeping tasks on 1, 2, 4 … simulated nodes, as a share of so many times that of one node.
+    """Throughput on 1, 2, 4 … simulated nodes, as a share of so many times that of one node; `tasks` for each node.
 
-    All nodes are processes of this machine: what is shown is that the job is spread and that no actor is a queue for
-    all. Networks, and tasks that compute, it does not show: those share the cores that are here.
+    For tasks that sleep, record by record, and for ones like a model's (see `Model`), a batch at a time. All nodes are
+    processes of this machine: what is shown is that the job is spread and that no actor is a queue for all. Networks,
+    and tasks that compute, it does not show: those share the cores that are here.
     """
     if nodes < 2 or tasks < 1:
         raise BadValueError(f"bench scale needs 2 nodes or more and 1 task or more, got {nodes} and {tasks}")
@@ -84,7 +162,7 @@ def _figures(repeats: int, scale: float) -> Iterator[Figure]:
     yield Figure("three hops between actors", "records/s", 1e5, True, many(lambda: _hops(records)))
     yield Figure("kill -9 of an actor to the next record", "s", 1.5, False, many(_recovery))
     costs = many(lambda: _checkpoints(records))
-    yield Figure(f"checkpoint each second, {KEYS} keys: cost", "% of throughput", 15.0, False, costs)
+    yield Figure(f"checkpoint each second, {KEYS} keys: cost", "% of CPU", 15.0, False, costs)
     leave()
 
 
@@ -113,27 +191,36 @@ def _first() -> float:
     return times[0] - begun
 
 
-def _hops(records: int, checkpoint: Checkpointing | None = None) -> float:
+def _hops(records: int) -> float:
     """Records a second through source, two maps by key, and a sink, each in an actor of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        env = _environment("hops", checkpoint=checkpoint)
-        stream = env.from_collection(range(records)).map(lambda n: n, resources=PLACES[0])
-        kept = stream.key_by(lambda n: n % KEYS).process(Tally(), resources=PLACES[1])
-        kept.sink(Span(f"{folder}/span"), resources=PLACES[2])
-        _done(env)
+        _done(_pipeline(_environment("hops"), records, folder))
         first, last, count = json.loads(Path(folder, "span").read_text())
         return float(count / (last - first))
 
 
+def _pipeline(env: Any, records: int, folder: str) -> Any:
+    path = f"{folder}/span"
+    stream = env.from_collection(range(records)).map(Passing(path), resources=PLACES[0])
+    kept = stream.key_by(lambda n: n % KEYS).process(Counting(path), resources=PLACES[1])
+    kept.sink(Span(path), resources=PLACES[2])
+    return env
+
+
 def _recovery() -> float:
-    """Seconds from the end of an actor to the first record of the attempt that follows."""
+    """Seconds from the end of an actor to the first record of the attempt that follows.
+
+    An idle actor takes its place, as there is one in a job that has run for some seconds.
+    """
+    from sage_nb.runtime.ray.pool import POOL
+
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         env = _environment("recovery", checkpoint=Checkpointing(folder, every=0.5), restart=FixedDelay(9, 0.0))
         stream = env.from_source(Ticks(4000)).map(lambda tick: tick, name="victim", resources=PLACES[0])
         stream.sink(HomeStopwatch(times))
         job = env.submit()
-        while job.metrics().committed < 2:
+        while job.metrics().committed < 2 or not POOL.idle:
             time.sleep(0.05)
         killed = time.perf_counter()
         os.kill(_pid("victim"), signal.SIGKILL)
@@ -154,37 +241,55 @@ def _pid(operator: str) -> int:
 
 
 def _checkpoints(records: int) -> float:
-    """Per cent less throughput with a checkpoint each second. Without, with, with, without: a drift favours neither."""
-    rates: dict[bool, float] = {False: 0.0, True: 0.0}
+    """Per cent more CPU time for each record with a checkpoint each second than with none at all.
+
+    The processes share what cores there are, so that CPU time is throughput, less what other programs take from the
+    machine: by the wall's clock their noise is several times what is measured here. Without, with, with, without: a
+    drift favours neither.
+    """
+    seconds = {False: 0.0, True: 0.0}
     for kept in (False, True, True, False):
         with tempfile.TemporaryDirectory() as folder:
-            rates[kept] += 1 / _hops(records, Checkpointing(folder, every=1.0) if kept else None)
-    return 100 * (1 - rates[False] / rates[True])
+            every = Checkpointing(f"{folder}/checkpoints", every=1.0)
+            env = _environment("kept", checkpoint=every) if kept else _environment("plain").unchecked()
+            _done(_pipeline(env, records, folder))
+            seconds[kept] += sum(float(path.read_text()) for path in Path(folder).glob("*.cpu"))
+    return 100 * (1 - seconds[False] / seconds[True])
 
 
 def _scaled(most: int, tasks: int) -> Iterator[Figure]:
     from sage_nb.runtime.ray.simulated import simulated_cluster
 
+    one: dict[str, float] = {}
     with simulated_cluster() as cluster:
-        one = 0.0
         for nodes in (2**power for power in range(most.bit_length())):
             cluster.grow(nodes)
-            rate = _slept(nodes * tasks)
-            one = one or rate
-            print(f"{nodes} nodes: {rate:.1f} tasks/s, {rate / one:.2f} times one node's", flush=True)
-            if nodes > 1:
-                yield Figure(f"{nodes} nodes, share of linear", "of 1", 0.8, True, [rate / one / nodes])
+            for kind, work in WORK.items():
+                rate = _worked(nodes * tasks, work)
+                times = rate / one.setdefault(kind, rate)
+                print(f"{nodes} nodes, {kind}: {rate:.1f} records/s, {times:.2f} times one node's", flush=True)
+                if nodes > 1:
+                    yield Figure(f"{nodes} nodes, {kind}: share of linear", "of 1", 0.8, True, [times / nodes])
 
 
-def _slept(tasks: int) -> float:
-    """Tasks a second, on all nodes."""
+def _sleeping(stream: Stream) -> Stream:
+    return stream.map(lambda _: time.sleep(TASK_S), parallelism="auto", resources={"num_cpus": 1})
+
+
+def _modelled(stream: Stream) -> Stream:
+    return stream.map(Model(), parallelism="auto", resources={"num_cpus": 1}, batch=(MODEL_BATCH, 1.0))
+
+
+WORK: dict[str, Callable[[Stream], Stream]] = {"tasks that sleep": _sleeping, "tasks like a model's": _modelled}
+
+
+def _worked(records: int, work: Callable[[Stream], Stream]) -> float:
+    """Records a second, on all nodes."""
     from sage_nb.runtime.ray.environment import RayEnvironment
 
     with tempfile.TemporaryDirectory() as folder:
         env = RayEnvironment("scale", placement_timeout=120.0)
-        stream = env.from_collection(range(tasks))
-        stream = stream.map(lambda _: time.sleep(TASK_S), parallelism="auto", resources={"num_cpus": 1})
-        stream.sink(Span(f"{folder}/span"), parallelism=1)
+        work(env.from_collection(range(records))).sink(Span(f"{folder}/span"), parallelism=1)
         _done(env)
         first, last, count = json.loads(Path(folder, "span").read_text())
         return float(count / (last - first))

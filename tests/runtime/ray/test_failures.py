@@ -13,10 +13,11 @@ import pytest
 from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.ray.crew import RemoteTask
 from sage_nb.runtime.ray.environment import RayEnvironment
+from sage_nb.runtime.ray.pool import POOL
 from sage_nb.runtime.restart import FixedDelay
 from sage_nb.stream.function import MapFunction
 from sage_nb.stream.sink import CollectSink, JsonlSink
-from tests.runtime.jobs import Paced, Running, Tally, clicks, lines
+from tests.runtime.jobs import Paced, Running, Tally, clicks, lines, until
 
 KEYS = 23
 
@@ -94,3 +95,21 @@ def test_only_the_dead_task_loads_its_model_again(cluster, tmp_path):
     assert sorted(row["n"] for row in rows) == list(range(400))
     assert job.restarts == 1
     assert (living.next(), dying.next()) == (2, 3)  # opened once, opened twice
+
+
+def test_an_idle_actor_takes_the_place_of_one_that_is_killed_and_is_idle_again(cluster, tmp_path):
+    """Though it asked for a CPU: that is reserved for the task on its node, whichever actor has it there."""
+    env = RayEnvironment("spare", checkpoint=Checkpointing(str(tmp_path), every=0.1), restart=FixedDelay(9, 0.0))
+    rows: list = []
+    source = env.from_source(Paced(clicks(600), rest=0.05))
+    source.map(lambda row: row, name="victim", resources={"num_cpus": 1}).sink(CollectSink(rows))
+    job = env.submit()
+    until(lambda: POOL.idle)  # one is made, if there is none, once there is a checkpoint to go back to
+    victim = next(task for task in actors(job) if task.uid == "victim")
+    killed, idle = victim.actor, list(POOL._idle)
+    os.kill(cluster.get(killed.pid.remote()), signal.SIGKILL)
+    until(lambda: victim.actor != killed)
+    assert victim.actor in idle
+    assert job.wait(60) == "finished"
+    assert sorted(row["n"] for row in rows) == list(range(600))
+    until(lambda: victim.actor in POOL._idle)

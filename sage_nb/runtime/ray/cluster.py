@@ -25,6 +25,7 @@ SETTINGS = 4  # the kind of the frame that a gRPC server answers with, in its fo
 STORE_BYTES = 300_000_000  # of shared memory for a cluster of our own; what does not fit goes to disk
 ORPHANED = "owner has died"  # what Ray says of actors whose process was left by the one that made them
 SLOW = "timed out during startup"  # what Ray says of a node that a busy machine has not started in half a minute
+CUTTING = _connect_or_shutdown_lock  # who holds it knows that this process stays connected, or that it does not
 
 
 class ClusterError(SageError):
@@ -74,13 +75,13 @@ class Tie:
 
     def check(self) -> None:
         """Raises ClusterError where it does not hold any more."""
-        with _connect_or_shutdown_lock:
+        with CUTTING:
             if not ray.is_initialized() or Tie.now() != self:
                 raise self._cut()
 
     def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """What a call of Ray's gives. Raises ClusterError where the tie does not hold any more."""
-        with _connect_or_shutdown_lock:
+        with CUTTING:
             self.check()
             try:
                 return function(*arguments, **named)

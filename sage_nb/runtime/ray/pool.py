@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
-from sage_nb.runtime.ray.cluster import Tie
+from sage_nb.runtime.ray.cluster import CUTTING, Tie
 
 KEPT = 16  # actors that wait for work, at the most
 ANSWER = 1.0  # seconds within which one that waits for work answers, if it lives
 
 
 class Pool:
-    """Idle actors of the cluster that this process is connected to."""
+    """Idle actors of the cluster that this process is connected to; under the lock of all calls, and no other."""
 
     def __init__(self) -> None:
         self._idle: list[Any] = []
         self._coming: dict[Any, Any] = {}  # by the answer that says that it is there
         self._tie: Tie | None = None
-        self._lock = threading.Lock()
 
     def take(self, node: str | None = None) -> Any:
         """One that lives, on that node if one is named, or None. Those that do not answer are forgotten."""
-        with self._lock:
+        with CUTTING:
             tie = self._settle()
             asked = {actor.place.remote(): actor for actor in self._idle}
             places = {asked[each]: at for each, (at, _) in tie.answers(asked, ANSWER).items()}
@@ -34,7 +32,7 @@ class Pool:
 
     def keep(self, actor: Any) -> bool:
         """Keep one, if there is room."""
-        with self._lock:
+        with CUTTING:
             self._settle()
             if len(self._idle) >= KEPT:
                 return False
@@ -43,7 +41,7 @@ class Pool:
 
     def prepare(self, kind: Any) -> None:
         """Have one, or make one of that class, for when an actor dies; does not wait for it."""
-        with self._lock:
+        with CUTTING:
             self._settle()
             if not self._idle and not self._coming:
                 actor = kind.options(num_cpus=0).remote()
@@ -52,7 +50,7 @@ class Pool:
     @property
     def idle(self) -> int:
         """How many wait for work."""
-        with self._lock:
+        with CUTTING:
             self._settle()
             return len(self._idle)
 

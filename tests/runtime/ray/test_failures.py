@@ -100,8 +100,8 @@ def test_only_the_dead_task_loads_its_model_again(cluster, tmp_path):
 def test_an_idle_actor_takes_the_place_of_one_that_is_killed_and_is_idle_again(cluster, tmp_path):
     """Though it asked for a CPU: that is reserved for the task on its node, whichever actor has it there."""
     env = RayEnvironment("spare", checkpoint=Checkpointing(str(tmp_path), every=0.1), restart=FixedDelay(9, 0.0))
-    rows: list = []
-    source = env.from_source(Paced(clicks(600), rest=0.05))
+    rows, go = [], tmp_path / "go"
+    source = env.from_source(Paced(clicks(200), hold=lambda: not go.exists()))
     source.map(lambda row: row, name="victim", resources={"num_cpus": 1}).sink(CollectSink(rows))
     job = env.submit()
     until(lambda: POOL.idle)  # one is made, if there is none, once there is a checkpoint to go back to
@@ -110,6 +110,7 @@ def test_an_idle_actor_takes_the_place_of_one_that_is_killed_and_is_idle_again(c
     os.kill(cluster.get(killed.pid.remote()), signal.SIGKILL)
     until(lambda: victim.actor != killed)
     assert victim.actor in idle
+    go.touch()
     assert job.wait(60) == "finished"
-    assert sorted(row["n"] for row in rows) == list(range(600))
+    assert sorted(row["n"] for row in rows) == list(range(200))
     until(lambda: victim.actor in POOL._idle)

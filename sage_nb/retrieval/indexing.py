@@ -210,22 +210,24 @@ class Committing(IdempotentSink[Arrival]):
         """Nothing waits yet."""
         self._folder = context.get(Collections).folder(self._plan.path)
         self._metrics = context.metrics
-        self._waiting: list[Arrival] = []
+        self._waiting: dict[str, Arrival] = {}  # by id: after a failure elsewhere, what waits here comes again
+        self._passages = 0
 
     def write_batch(self, values: Sequence[Arrival], /) -> None:
         """Held back until there are enough passages for a segment."""
         for value in values:
-            self._waiting.append(value)
-            if sum(len(arrival.passages) for arrival in self._waiting) >= COMMIT_PASSAGES:
+            self._waiting[value.document.id] = value
+            self._passages += len(value.passages)
+            if self._passages >= COMMIT_PASSAGES:
                 self.flush()
 
     def flush(self) -> None:
         """One commit of all that waits."""
         if not self._waiting:
             return
-        data = segment_data(self._waiting, self._plan.settings.analyzer)
+        data = segment_data(list(self._waiting.values()), self._plan.settings.analyzer)
         done = self._folder.commit(self._plan.settings, data)
-        self._waiting = []
+        self._waiting, self._passages = {}, 0
         self._metrics.count("added", done.added)
         self._metrics.count("replaced", done.replaced)
         self._metrics.count("passages", len(data.documents))

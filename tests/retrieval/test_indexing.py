@@ -16,6 +16,7 @@ import sage_nb as sage
 from sage_nb.errors import CollectionError
 from sage_nb.index.folder import IndexFolder
 from sage_nb.runtime.checkpoint import Checkpointing
+from sage_nb.runtime.context import LocalContext
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.restart import FixedDelay
 from tests.runtime.jobs import CrashAt, Once, Paced, finished
@@ -119,6 +120,17 @@ def test_a_collection_holds_each_document_once_wherever_its_job_fails(tmp_path, 
     assert finished(env).restarts == 1
     assert sorted(each.id for each in collection.documents()) == sorted(f"d{n}" for n in range(100))
     assert len(sage.Collection(tmp_path / "ants")) == 100
+
+
+def test_what_waits_to_be_committed_and_comes_again_counts_once(tmp_path):
+    """So it is for a sink that survives the failure of another task, and goes back to the last checkpoint."""
+    collection = sage.Collection(tmp_path / "ants", encoder=None)
+    sink = collection.sink()
+    sink.open(LocalContext())
+    for text in ("one", "one", "two"):
+        sink.write_batch([sage.Document("a", text), sage.Document("b", "other")])
+    sink.flush()
+    assert sorted((each.id, each.text) for each in collection.documents()) == [("a", "two"), ("b", "other")]
 
 
 def test_a_stream_into_a_collection_embeds_it_and_keeps_what_is_no_document_aside(tmp_path):

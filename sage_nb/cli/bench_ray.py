@@ -17,8 +17,8 @@ from sage_nb.errors import BadValueError
 from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.job import Job
 from sage_nb.runtime.restart import FixedDelay
-from sage_nb.stream.api import Stream
 from sage_nb.stream.function import Context, MapFunction
+from sage_nb.stream.source import IDLE, SourceFunction
 
 CPUS = 2  # that the cluster is said to have
 PLACES = ({"num_cpus": 0.25}, {"num_cpus": 0.3}, {"num_cpus": 0.35})  # unlike, so that operators are not fused
@@ -108,15 +108,45 @@ class Counting(Tally):
         self._work.end()
 
 
-class Model(MapFunction[int, int]):
+class Together(SourceFunction[int]):
+    """Numbers, once so many subtasks have each put a file in a folder."""
+
+    def __init__(self, folder: str, subtasks: int, count: int) -> None:
+        self._folder, self._subtasks, self._count = folder, subtasks, count
+
+    def read(self, split: str, start: int, /) -> Iterator[Any]:  # noqa: ARG002
+        """One after the other."""
+        while sum(1 for _ in Path(self._folder).iterdir()) < self._subtasks:
+            yield IDLE
+        yield from range(start, self._count)
+
+
+class Sleep(MapFunction[int, int]):
+    """A task that waits for something else."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def open(self, context: Context, /) -> None:
+        """It is there."""
+        Path(self._folder, str(context.subtask)).touch()
+
+    def map(self, value: int, /) -> int:
+        """Wait."""
+        time.sleep(TASK_S)
+        return value
+
+
+class Model(Sleep):
     """What a model on a GPU is to the CPU: something that takes its time to load, and then waits for the device.
 
     One wait for a batch, however full. That tokens are made and results fetched by the CPU it leaves out.
     """
 
-    def open(self, context: Context, /) -> None:  # noqa: ARG002
+    def open(self, context: Context, /) -> None:
         """Load."""
         time.sleep(LOAD_S)
+        super().open(context)
 
     def map_batch(self, batch: Sequence[int], /) -> list[int]:
         """The device is busy."""
@@ -135,9 +165,10 @@ def bench_ray(out: str, repeats: int = 3, scale: float = 1.0) -> None:
 def bench_scale(out: str, nodes: int = 16, tasks: int = 200) -> None:
     """Throughput on 1, 2, 4 … simulated nodes, as a share of so many times that of one node; `tasks` for each node.
 
-    For tasks that sleep, record by record, and for ones like a model's (see `Model`), a batch at a time. All nodes are
-    processes of this machine: what is shown is that the job is spread and that no actor is a queue for all. Networks,
-    and tasks that compute, it does not show: those share the cores that are here.
+    For tasks that sleep, record by record, and for ones like a model's (see `Model`), a batch at a time; from when all
+    subtasks have opened what they need. All nodes are processes of this machine: what is shown is that the job is
+    spread and that no actor is a queue for all. Networks, and tasks that compute, it does not show: those share the
+    cores that are here.
     """
     if nodes < 2 or tasks < 1:
         raise BadValueError(f"bench scale needs 2 nodes or more and 1 task or more, got {nodes} and {tasks}")
@@ -264,32 +295,29 @@ def _scaled(most: int, tasks: int) -> Iterator[Figure]:
     with simulated_cluster() as cluster:
         for nodes in (2**power for power in range(most.bit_length())):
             cluster.grow(nodes)
-            for kind, work in WORK.items():
-                rate = _worked(nodes * tasks, work)
+            for kind, (function, how) in WORK.items():
+                rate = _worked(nodes, nodes * tasks, function, how)
                 times = rate / one.setdefault(kind, rate)
                 print(f"{nodes} nodes, {kind}: {rate:.1f} records/s, {times:.2f} times one node's", flush=True)
                 if nodes > 1:
                     yield Figure(f"{nodes} nodes, {kind}: share of linear", "of 1", 0.8, True, [times / nodes])
 
 
-def _sleeping(stream: Stream) -> Stream:
-    return stream.map(lambda _: time.sleep(TASK_S), parallelism="auto", resources={"num_cpus": 1})
+WORK: dict[str, tuple[type[Sleep], dict[str, Any]]] = {
+    "tasks that sleep": (Sleep, {}),
+    "tasks like a model's": (Model, {"batch": (MODEL_BATCH, 1.0)}),
+}
 
 
-def _modelled(stream: Stream) -> Stream:
-    return stream.map(Model(), parallelism="auto", resources={"num_cpus": 1}, batch=(MODEL_BATCH, 1.0))
-
-
-WORK: dict[str, Callable[[Stream], Stream]] = {"tasks that sleep": _sleeping, "tasks like a model's": _modelled}
-
-
-def _worked(records: int, work: Callable[[Stream], Stream]) -> float:
+def _worked(nodes: int, records: int, function: type[Sleep], how: dict[str, Any]) -> float:
     """Records a second, on all nodes."""
     from sage_nb.runtime.ray.environment import RayEnvironment
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as opened:
         env = RayEnvironment("scale", placement_timeout=120.0)
-        work(env.from_collection(range(records))).sink(Span(f"{folder}/span"), parallelism=1)
+        stream = env.from_source(Together(opened, nodes, records))
+        stream = stream.map(function(opened), parallelism="auto", resources={"num_cpus": 1}, **how)
+        stream.sink(Span(f"{folder}/span"), parallelism=1)
         _done(env)
         first, last, count = json.loads(Path(folder, "span").read_text())
         return float(count / (last - first))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent import futures
 from dataclasses import dataclass
 from traceback import walk_tb
@@ -120,7 +120,7 @@ def connect(options: ClusterOptions) -> None:
         _check_reachable(options.address)
         given["address"] = options.address
     try:
-        _begin(given)
+        patiently(lambda: ray.init(**given))
     except Exception as error:  # Ray raises plain ones, too
         raise ClusterError(_explained(options.address, error)) from error
 
@@ -130,20 +130,20 @@ def leave() -> None:
     ray.shutdown()
 
 
-def _begin(given: Mapping[str, Any]) -> None:
-    """`ray.init`; once more where the machine was only too busy."""
+def patiently(start: Callable[[], Any]) -> Any:
+    """What the start of a node gives; it is started once more where the machine was only too busy."""
     try:
-        _init(given)
+        return _tidily(start)
     except Exception as error:
         if SLOW not in str(error):
             raise
         LOG.warning("Ray took too long to start here; starting it once more")
-        _init(given)
+        return _tidily(start)
 
 
-def _init(given: Mapping[str, Any]) -> None:
+def _tidily(start: Callable[[], Any]) -> Any:
     try:
-        ray.init(**given)
+        return start()
     except Exception as error:
         _clear_away(error)
         raise

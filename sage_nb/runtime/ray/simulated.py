@@ -9,15 +9,16 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from sage_nb.runtime.ray.cluster import ClusterOptions, connect
+from sage_nb.runtime.ray.cluster import ClusterOptions, connect, patiently
 
 STORE_BYTES = 80_000_000  # of shared memory for each node
 # A node that is gone refuses three looks within a second, by default within a quarter of a minute. One that is there
-# has five seconds to answer each: all of them share a machine, which may be busy.
+# has a minute to answer each: all of them share a machine, which may be busy, and Ray ends a driver whose node it holds
+# for dead.
 HEALTH = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 200,
-    "health_check_timeout_ms": 5000,
+    "health_check_timeout_ms": 60_000,
     "health_check_failure_threshold": 3,
 }
 
@@ -26,8 +27,9 @@ class SimulatedCluster:
     """A head without CPUs, and nodes of one declared CPU each; all share what this machine really has."""
 
     def __init__(self) -> None:
-        head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": HEALTH})
+        head: dict[str, Any] = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        head["_system_config"] = HEALTH
+        self._cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         self._nodes: dict[str, Any] = {}
 
     @property
@@ -38,7 +40,7 @@ class SimulatedCluster:
     def grow(self, nodes: int) -> None:
         """Add nodes until there are so many."""
         while len(self._nodes) < nodes:
-            node = self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+            node = patiently(lambda: self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES))
             self._nodes[node.node_id] = node
 
     def kill(self, node: str) -> None:

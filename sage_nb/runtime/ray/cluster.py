@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
@@ -25,6 +28,7 @@ SETTINGS = 4  # the kind of the frame that a gRPC server answers with, in its fo
 STORE_BYTES = 300_000_000  # of shared memory for a cluster of our own; what does not fit goes to disk
 ORPHANED = "owner has died"  # what Ray says of actors whose process was left by the one that made them
 SLOW = "timed out during startup"  # what Ray says of a node that a busy machine has not started in half a minute
+LAZY = str(Path(__file__).parent / "lazy")
 CUTTING = _connect_or_shutdown_lock  # who holds it knows that this process stays connected, or that it does not
 
 
@@ -143,10 +147,24 @@ def patiently(start: Callable[[], Any]) -> Any:
 
 def _tidily(start: Callable[[], Any]) -> Any:
     try:
-        return start()
+        with _lightly():
+            return start()
     except Exception as error:
         _clear_away(error)
         raise
+
+
+@contextmanager
+def _lightly() -> Iterator[None]:
+    """Processes that are started meanwhile import what is in LAZY."""
+    before = os.environ.get("PYTHONPATH")
+    if find_spec("rfc3987_syntax"):
+        os.environ["PYTHONPATH"] = os.pathsep.join([LAZY, before] if before else [LAZY])
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH", None)
+        os.environ |= {"PYTHONPATH": before} if before is not None else {}
 
 
 def _clear_away(error: Exception) -> None:

@@ -27,7 +27,7 @@ _HOMES = {
     "sage_nb.records.filters": ["where"],
     "sage_nb.records.load": ["load"],
     "sage_nb.records.trec": ["read_qrels", "read_queries", "read_run", "write_qrels", "write_queries", "write_run"],
-    "sage_nb.records.values": ["Answer", "Citation", "Document", "Hit", "Query", "Result", "Step"],
+    "sage_nb.records.values": ["Answer", "Citation", "Document", "Expansion", "Hit", "Query", "Result", "Step"],
     "sage_nb.retrieval.collection": ["Collection"],
     "sage_nb.retrieval.fusion": ["fusion"],
     "sage_nb.retrieval.rerank": ["rerank"],

@@ -31,6 +31,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
         values.Result,
         values.Citation,
         values.Answer,
+        values.Expansion,
     )
 }
 

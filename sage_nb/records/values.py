@@ -51,7 +51,8 @@ class Hit(msgspec.Struct, frozen=True):
     """A document's place in one ranking.
 
     `rank` starts at 1; `score` is the last stage's; `steps` are all stages that ranked it, oldest first;
-    `collection` names where the document lies.
+    `collection` names where the document lies. `spans` are the characters of its text, (start, end) each, that a
+    refining stage has kept; empty for all of it.
     """
 
     document: Document
@@ -59,6 +60,16 @@ class Hit(msgspec.Struct, frozen=True):
     score: float
     steps: tuple[Step, ...] = ()
     collection: str = ""
+    spans: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What is kept of the document's text, with an ellipsis where something was left out between.
+
+        >>> Hit(Document("d", "Rays scatter. It rains. Light bends."), 1, 0.5, spans=((0, 13), (24, 36))).text
+        'Rays scatter. … Light bends.'
+        """
+        return " … ".join(self.document.text[start:end] for start, end in self.spans) or self.document.text
 
     @property
     def scores(self) -> dict[str, float]:
@@ -70,11 +81,34 @@ class Hit(msgspec.Struct, frozen=True):
         return {step.stage: step.score for step in self.steps}
 
 
+class Citation(msgspec.Struct, frozen=True):
+    """The characters `start` to `end` of a document's text that support an answer."""
+
+    document: str
+    start: int
+    end: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A text that answers a question, with the places it rests on."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+
+
+class Expansion(msgspec.Struct, frozen=True):
+    """What the next retriever takes in a question's place: weighted index terms (lexical), passages (dense)."""
+
+    terms: tuple[tuple[str, float], ...] = ()
+    passages: tuple[str, ...] = ()
+
+
 class Result(msgspec.Struct, frozen=True):
     """A query and its ranking, best first; `notes` say what a reader should know of it.
 
     `error` says which operator failed on the question, and how; empty where none did. Then there are no hits. `missing`
-    names what could not be asked, and is served without: such a result is not kept in a cache.
+    names what could not be asked, and is served without: such a result is not kept in a cache. `answer` is what an
+    answering stage made of the hits, `expansion` what an expanding one made of the question.
 
     >>> ranked = Result(Query("q", "x"), (Hit(Document("a", ""), 1, 2.0), Hit(Document("b", ""), 2, 1.0)))
     >>> [hit.document.id for hit in ranked.top(1)]
@@ -86,6 +120,8 @@ class Result(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     error: str = ""
     missing: tuple[str, ...] = ()
+    answer: Answer | None = None
+    expansion: Expansion | None = None
 
     def top(self, k: int) -> Result:
         """The first `k` hits (all of them when fewer)."""
@@ -135,19 +171,3 @@ def _passage(hit: Hit, words: list[str]) -> markup.Html:
 def _trail(hit: Hit) -> markup.Html:
     lines = [f"{markup.escape(s.stage).text} #{s.rank} {s.score:.4g}" for s in hit.steps]
     return markup.Html(f"<div class='sage-quiet'>{'<br>'.join(lines)}</div>")
-
-
-class Citation(msgspec.Struct, frozen=True):
-    """The characters `start` to `end` of a document's text that support an answer."""
-
-    document: str
-    start: int
-    end: int
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A text that answers a query, with the places it rests on."""
-
-    query: Query
-    text: str
-    citations: tuple[Citation, ...] = ()

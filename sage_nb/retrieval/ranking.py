@@ -155,7 +155,7 @@ def ranked(result: Result, stage: str, scored: Sequence[tuple[Hit, float]]) -> R
     """`result` with these hits by score, each with `stage`'s word added to its steps; equal scores by id."""
     order = sorted(scored, key=lambda pair: (-pair[1], pair[0].document.id, pair[0].collection))
     hits = (
-        Hit(hit.document, rank, score, (*hit.steps, Step(stage, rank, score)), hit.collection)
+        Hit(hit.document, rank, score, (*hit.steps, Step(stage, rank, score)), hit.collection, hit.spans)
         for rank, (hit, score) in enumerate(order, start=1)
     )
     return msgspec.structs.replace(result, hits=tuple(hits))
@@ -188,7 +188,7 @@ def _united(results: Sequence[Result]) -> dict[Key, Hit]:
         for hit in result.hits:
             held = hits.get(_key(hit))
             steps = (*held.steps, *hit.steps) if held else hit.steps
-            hits[_key(hit)] = Hit(hit.document, hit.rank, hit.score, steps, hit.collection)
+            hits[_key(hit)] = Hit(hit.document, hit.rank, hit.score, steps, hit.collection, hit.spans)
     return hits
 
 

@@ -16,9 +16,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "sage_nb.corpora.pydocs": ["pydocs"],
     "sage_nb.errors": [
-        "BadValueError", "CollectionError", "MissingExtraError", "ModelError", "SageError", "UnknownNameError",
+        "BadValueError", "CollectionError", "GeneratorError", "MissingExtraError", "ModelError", "SageError",
+        "UnknownNameError",
     ],
     "sage_nb.evaluation.measures": ["evaluate"],
+    "sage_nb.models.generator": ["Generator", "Message", "generator"],
     "sage_nb.models.registry": ["cross_encoder", "encoder"],
     "sage_nb.notebook.cell": ["cell"],
     "sage_nb.notebook.session": ["clear_cache"],

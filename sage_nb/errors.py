@@ -53,5 +53,9 @@ class ModelError(SageError):
     """A model that cannot be had, or does not fit what it is used for."""
 
 
+class GeneratorError(SageError):
+    """A generator of text that cannot be reached, fails, or gives nothing."""
+
+
 class CollectionError(SageError):
     """A collection on disk that is damaged, too new, locked, or not there."""

@@ -70,6 +70,7 @@ def test_every_raises_checks_its_message():
         errors.SageError("x"),
         errors.BadValueError("x"),
         errors.ModelError("x"),
+        errors.GeneratorError("x"),
         errors.CollectionError("x"),
         errors.UnknownNameError.of("stage", "a", {"ab"}),
         errors.MissingExtraError.of("f", "torch", "models"),

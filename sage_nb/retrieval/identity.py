@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from sage_nb.models.generator import Generator
 from sage_nb.retrieval.resources import COLLECTIONS
 from sage_nb.retrieval.source import Source
 from sage_nb.runtime.cellcache.code import Fingerprinted, Unknown, code_fingerprint
@@ -51,6 +52,8 @@ def _part(value: Any) -> Fingerprinted | Unknown:
         return found
     if isinstance(value, Source):
         return Fingerprinted(fingerprint((content_of(value), None if value.only is None else value.only.plain)), {})
+    if isinstance(value, Generator):
+        return _part((type(value), value.fingerprint, value.code))
     if isinstance(value, tuple):
         parts = [_part(each) for each in value]
         unknown = next((each for each in parts if isinstance(each, Unknown)), None)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 
 from sage_nb.errors import BadValueError, SageError, UnknownNameError
+from sage_nb.models.generator import KINDS
 from sage_nb.records.filters import Filter, from_plain
 from sage_nb.retrieval.source import Source, locate
 
@@ -75,7 +76,7 @@ def from_yaml(text: str) -> Any:
 def _known() -> dict[str, type]:
     for home in HOMES:
         import_module(f"sage_nb.retrieval.{home}")
-    return STAGES
+    return {**STAGES, **KINDS}
 
 
 def _written(value: Any) -> Any:

@@ -32,6 +32,7 @@ _HOMES = {
     "sage_nb.records.values": ["Answer", "Citation", "Document", "Expansion", "Hit", "Query", "Result", "Step"],
     "sage_nb.retrieval.collection": ["Collection"],
     "sage_nb.retrieval.fusion": ["fusion"],
+    "sage_nb.retrieval.prompt": ["prompt"],
     "sage_nb.retrieval.rerank": ["rerank"],
     "sage_nb.retrieval.run": ["Run"],
     "sage_nb.retrieval.recall": ["Cell"],

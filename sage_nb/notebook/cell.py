@@ -32,6 +32,7 @@ WORDS = {
     "chunk": "sage_nb.records.chunk",
     "fuse": "sage_nb.retrieval.stage",
     "load": "sage_nb.records.load",
+    "prompt": "sage_nb.retrieval.prompt",
     "pydocs": "sage_nb.corpora.pydocs",
     "rerank": "sage_nb.retrieval.rerank",
     "where": "sage_nb.records.filters",

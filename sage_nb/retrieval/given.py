@@ -15,6 +15,14 @@ def check_k(k: object, where: str) -> None:
         raise BadValueError(f"{where} needs k, a whole number of 1 or more, got {k!r}")
 
 
+def check_number(value: object, where: str, *, above: float = float("-inf")) -> None:
+    """Refuse what is no finite number greater than `above`."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not plain or not above < float(value) < float("inf"):  # type: ignore[arg-type]
+        least = "" if above == float("-inf") else f" above {above:g}"
+        raise BadValueError(f"{where} must be a finite number{least}, got {value!r}")
+
+
 def check_weights(weights: Sequence[float], parts: int) -> tuple[float, ...]:
     """The weights as floats, all 1 where none are given; refused where they don't match the parts."""
     if any(isinstance(weight, str) or not isinstance(weight, SupportsFloat) for weight in weights):

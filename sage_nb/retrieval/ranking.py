@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -18,6 +19,7 @@ from sage_nb.stream.function import Context, MapFunction
 Retrieving = MapFunction[Result, Result]
 Gathered = tuple[Passing | None, ...]
 
+BEHIND = "behind"  # the step of a hit that a stage did not look at, and has left behind those that it did
 CACHED, COMPUTED = "cached", "computed"  # counters of an operator whose results are kept: questions
 
 
@@ -153,12 +155,28 @@ class Fusing(MapFunction[Gathered, Passing]):
 
 def ranked(result: Result, stage: str, scored: Sequence[tuple[Hit, float]]) -> Result:
     """`result` with these hits by score, each with `stage`'s word added to its steps; equal scores by id."""
-    order = sorted(scored, key=lambda pair: (-pair[1], pair[0].document.id, pair[0].collection))
+    return placed(result, stage, sorted(scored, key=lambda pair: (-pair[1], pair[0].document.id, pair[0].collection)))
+
+
+def placed(result: Result, stage: str, scored: Sequence[tuple[Hit, float]], first: int = 1) -> Result:
+    """`result` with these hits in this order, from rank `first`, each with `stage`'s word added to its steps."""
     hits = (
         Hit(hit.document, rank, score, (*hit.steps, Step(stage, rank, score)), hit.collection, hit.spans)
-        for rank, (hit, score) in enumerate(order, start=1)
+        for rank, (hit, score) in enumerate(scored, start=first)
     )
     return msgspec.structs.replace(result, hits=tuple(hits))
+
+
+def behind(result: Result, rest: Sequence[Hit], last: Hit) -> Result:
+    """`result` with the `rest` of an earlier ranking behind it, in its order; `last` stood before them there.
+
+    Their scores are of another kind: they are shifted by what makes the score of `last` that of the last hit now, and
+    never rise.
+    """
+    low = result.hits[-1].score
+    falling = accumulate((min(low, hit.score + low - last.score) for hit in rest), min)
+    kept = placed(result, BEHIND, list(zip(rest, falling, strict=True)), len(result.hits) + 1)
+    return msgspec.structs.replace(result, hits=(*result.hits, *kept.hits))
 
 
 def failed(operator: str, value: Passing, error: Exception) -> Result:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from sage_nb.errors import ModelError
+from sage_nb.errors import BadValueError, ModelError
 from sage_nb.index.text import indexed_text
 from sage_nb.models.registry import Models, OwnModels
 from sage_nb.records.values import Result
 from sage_nb.retrieval.described import Kind
-from sage_nb.retrieval.given import check_k
-from sage_nb.retrieval.ranking import Retrieving, ranked
+from sage_nb.retrieval.given import check_k, check_number
+from sage_nb.retrieval.pace import Pace, within
+from sage_nb.retrieval.ranking import Retrieving, behind, ranked
 from sage_nb.retrieval.recall import given
 from sage_nb.retrieval.resources import MODELS
-from sage_nb.retrieval.scores import PairScores
+from sage_nb.retrieval.scores import Pair, PairScores
 from sage_nb.retrieval.stage import Operation, Stage
 from sage_nb.retrieval.yaml import stage
 from sage_nb.stream.function import Context, MapFunction
@@ -28,16 +32,27 @@ RERANKED = (8, 0.005)  # questions that are reranked together
 @stage("rerank")
 @dataclass(frozen=True, repr=False)
 class Rerank(Operation):
-    """The best `k` of a ranking by a cross-encoder; `model` is a folder or a hub name, None the default."""
+    """The best `k` of a ranking by a cross-encoder; `model` is a folder or a hub name, None the default.
+
+    Only the first `top` hits are reranked, and of these as many as `budget` milliseconds allow; the others stay in
+    their order behind them.
+    """
 
     k: int = 10
     model: str | None = None
+    top: int | None = None
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         check_k(self.k, "rerank()")
+        if self.top is not None:
+            check_top(self.top)
+        if self.budget is not None:
+            check_number(self.budget, "budget= of rerank(), in milliseconds,", above=0)
 
     def __repr__(self) -> str:
-        return f"rerank(k={self.k}" + (f", model={self.model!r})" if self.model is not None else ")")
+        given = {"k": self.k, "model": self.model, "top": self.top, "budget": self.budget}
+        return f"rerank({', '.join(f'{name}={value!r}' for name, value in given.items() if value is not None)})"
 
     @property
     def needs(self) -> Kind:
@@ -51,8 +66,11 @@ class Rerank(Operation):
 
     @property
     def batch(self) -> tuple[int, float]:
-        """A few: a question has a hundred pairs, and what is in hand is what a stop or a kill costs."""
-        return RERANKED
+        """A few: a question has a hundred pairs, and what is in hand is what a stop or a kill costs.
+
+        One where time counts: then no question waits for another.
+        """
+        return RERANKED if self.budget is None else (1, 0.0)
 
     def beside(self) -> Mapping[str, Any]:
         """The weights of its model."""
@@ -68,6 +86,7 @@ class Reranking(MapFunction[Result, Result]):
 
     def __init__(self, stage: Rerank) -> None:
         self.stage = stage
+        self._pace = Pace()
         self._own = OwnModels.named(cross_encoder=stage.model or "")
 
     def open(self, context: Context, /) -> None:
@@ -82,15 +101,43 @@ class Reranking(MapFunction[Result, Result]):
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
         """All pairs of the batch in one call: the scorer fills its batches across questions."""
-        pairs = [(result.query.text, indexed_text(hit.document)) for result in batch for hit in result.hits]
-        scores = iter(self._known.scored(pairs, self._scores) if self._known else self._scores(pairs))
-        scored = [[(hit, next(scores)) for hit in result.hits] for result in batch]
-        return [ranked(result, "rerank", pairs).top(self.stage.k) for result, pairs in zip(batch, scored, strict=True)]
+        asked = [[(r.query.text, indexed_text(hit.document)) for hit in r.hits[: self.stage.top]] for r in batch]
+        if self.stage.budget is not None:
+            return [self._within(result, pairs) for result, pairs in zip(batch, asked, strict=True)]
+        scores = iter(self._scored([pair for pairs in asked for pair in pairs]))
+        return [self._reranked(r, list(islice(scores, len(pairs)))) for r, pairs in zip(batch, asked, strict=True)]
 
-    def _scores(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    def _within(self, result: Result, pairs: Sequence[Pair]) -> Result:
+        """As many as the budget allows, best first; what is known costs nothing."""
+        begun = time.monotonic()
+        scores = self._known.known(pairs) if self._known else {}
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in scores]
+        for part in within(new, (self.stage.budget or 0) / 1000 - (time.monotonic() - begun), self._pace):
+            scores.update(zip(part, self._scored(part), strict=True))
+        done = [scores[pair] for pair in takewhile(scores.__contains__, pairs)]
+        if len(done) < len(pairs):
+            said = f"rerank: {len(done)} of {len(pairs)} within {self.stage.budget:g} ms"
+            left = f"rerank of {len(pairs) - len(done)} hits"
+            result = msgspec.structs.replace(result, notes=(*result.notes, said), missing=(*result.missing, left))
+        return self._reranked(result, done)
+
+    def _reranked(self, result: Result, scores: Sequence[float]) -> Result:
+        """The first hits by these scores, the rest behind them."""
+        count = len(scores)
+        made = ranked(result, "rerank", list(zip(result.hits[:count], scores, strict=True)))
+        if count < len(result.hits):
+            made = behind(made, result.hits[count:], result.hits[count - 1])
+        return made.top(self.stage.k)
+
+    def _scored(self, pairs: Sequence[Pair]) -> list[float]:
+        return self._known.scored(pairs, self._scores) if self._known else self._scores(pairs)
+
+    def _scores(self, pairs: Sequence[Pair]) -> list[float]:
         """A finite score for each pair, whoever wrote the scorer."""
+        begun = time.monotonic()
         with self._metrics.model_time(len(pairs)):
             name, scores = self._scorer.name, np.asarray(self._scorer.score(pairs), np.float32).reshape(-1)
+        self._pace.saw(len(pairs), time.monotonic() - begun)
         if len(scores) != len(pairs):
             raise ModelError(
                 f"the reranker {name!r} gave {len(scores)} scores for {len(pairs)} pairs; return one for each"
@@ -100,10 +147,22 @@ class Reranking(MapFunction[Result, Result]):
         return scores.tolist()
 
 
-def rerank(k: int = 10, model: str | None = None) -> Stage:
+def rerank(k: int = 10, model: str | None = None, *, top: int | None = None, budget: float | None = None) -> Stage:
     """The best `k` of a ranking, by a cross-encoder (a folder or a hub name).
+
+    `top=30` reranks the first 30 only; `budget=100` as many, from the first on, as 100 milliseconds a question allow.
+    The others stay behind them in the order they had, as far as `k` reaches. A cascade is two of them, the cheap model
+    first. A result for which the time did not suffice says so; it is not kept in a cache, the scores of its pairs are.
 
     >>> rerank(k=5, model="models/mine")
     rerank(k=5, model='models/mine')
+    >>> rerank(k=200, model="models/cheap") >> rerank(k=100, model="models/strong", top=30)
+    rerank(k=200, model='models/cheap') >> rerank(k=100, model='models/strong', top=30)
     """
-    return Rerank(k, model)
+    return Rerank(k, model, top, budget)
+
+
+def check_top(top: object) -> None:
+    """Refuse a `top` that is no number of hits."""
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise BadValueError(f"top= of rerank() must be a whole number of hits, 1 or more, got {top!r}")

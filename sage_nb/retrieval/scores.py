@@ -42,6 +42,14 @@ class PairScores:
         self.metrics.count(ITEMS_KNOWN, len(set(pairs)) - len(new))
         return [held[question][_digest(passage)] for question, passage in pairs]
 
+    def known(self, pairs: Sequence[Pair]) -> dict[Pair, float]:
+        """The scores that are held of these pairs."""
+        held = self._held({question for question, _ in pairs})
+        found = {pair: held[pair[0]].get(_digest(pair[1])) for pair in pairs}
+        known = {pair: score for pair, score in found.items() if score is not None}
+        self.metrics.count(ITEMS_KNOWN, len(known))
+        return known
+
     def _held(self, questions: set[str]) -> dict[str, Held]:
         keys = {question: self._key(question) for question in questions}
         found = self.cell.get(list(keys.values()))

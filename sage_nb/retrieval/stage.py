@@ -332,7 +332,7 @@ class Fused(Stage):
 
 
 def fuse(*parts: Stage, by: str = "rrf", weights: Sequence[float] = ()) -> Stage:
-    """Fuse rankings by the rule called `by`: rrf, isr, minmax, tmm, zscore, dbsf, max or min.
+    """Fuse rankings by the rule called `by`: rrf, isr, minmax, tmm, zscore, dbsf, borda, condorcet, max or min.
 
     Raises UnknownNameError for another rule, BadValueError where the weights don't match.
     """

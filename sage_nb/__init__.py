@@ -21,6 +21,7 @@ _HOMES = {
     ],
     "sage_nb.evaluation.measures": ["evaluate"],
     "sage_nb.models.generator": ["Generator", "Message", "generator"],
+    "sage_nb.models.openai_chat": ["OpenAIChat"],
     "sage_nb.models.registry": ["cross_encoder", "encoder"],
     "sage_nb.notebook.cell": ["cell"],
     "sage_nb.notebook.session": ["clear_cache"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -47,9 +47,15 @@ class Writer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Generator(ABC):
     """Something that writes, described: it prints, compares, ships and is written as YAML; it holds no secret."""
+
+    def __repr__(self) -> str:
+        given = [
+            (each.name, getattr(self, each.name)) for each in fields(self) if getattr(self, each.name) != each.default
+        ]
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
 
     @property
     @abstractmethod
@@ -65,6 +71,14 @@ class Generator(ABC):
     def code(self) -> Callable[..., Any] | None:
         """The function of one's own that writes for it, on which its words depend as well; None where there is none."""
         return None
+
+    def limited(self, max_tokens: int) -> Generator:
+        """The same, with texts of at most so many tokens; BadValueError where it has no such limit."""
+        check_tokens(max_tokens)
+        if not any(each.name == "max_tokens" for each in fields(self)):
+            raise BadValueError(f"the generator {self.name!r} sets its own limit; leave max_tokens out")
+        fewer: Any = {"max_tokens": max_tokens}
+        return replace(self, **fewer)
 
     @abstractmethod
     def opened(self) -> Writer:
@@ -200,6 +214,12 @@ def not_nothing(name: str, pieces: Iterable[object]) -> Iterator[str]:
         yield piece
     if blank:
         raise GeneratorError(f"the generator {name!r} gave no text; look at its prompt and its limit of tokens")
+
+
+def check_tokens(max_tokens: object) -> None:
+    """Refuse what is no number of tokens."""
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        raise BadValueError(f"max_tokens must be a whole number of 1 or more, got {max_tokens!r}")
 
 
 def as_generator(given: object) -> Generator:

@@ -23,6 +23,7 @@ _HOMES = {
     "sage_nb.models.generator": ["Generator", "Message", "generator"],
     "sage_nb.models.openai_chat": ["OpenAIChat"],
     "sage_nb.models.registry": ["cross_encoder", "encoder"],
+    "sage_nb.models.transformers_chat": ["TransformersChat"],
     "sage_nb.notebook.cell": ["cell"],
     "sage_nb.notebook.session": ["clear_cache"],
     "sage_nb.records.beir": ["read_beir", "write_beir"],

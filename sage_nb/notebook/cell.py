@@ -30,6 +30,7 @@ Namespace = MutableMapping[str, Any]
 WORDS = {
     "Collection": "sage_nb.retrieval.collection",
     "OpenAIChat": "sage_nb.models.openai_chat",
+    "TransformersChat": "sage_nb.models.transformers_chat",
     "chunk": "sage_nb.records.chunk",
     "fuse": "sage_nb.retrieval.stage",
     "load": "sage_nb.records.load",

@@ -7,7 +7,8 @@ the scores of the library rank_bm25, whose BM25L multiplies by the term frequenc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from sage_nb.errors import BadValueError, UnknownNameError
 
 Floats = npt.NDArray[np.float64]
+Terms = Sequence[str] | Mapping[str, float]  # a question's: as they stand there, or each with its weight
 
 OKAPI_FLOOR = 0.25  # rank_bm25's epsilon: a negative idf becomes this share of the mean idf
 
@@ -73,6 +75,15 @@ class Variant:
     idf: Callable[[int, Statistics], float]
     weigh: Callable[[Floats, Floats, float], Floats]
     absent: float = 0.0
+
+
+def weights_of(terms: Terms) -> Mapping[str, float]:
+    """How much each term of a question counts: as often as it stands there, or as it is weighed.
+
+    >>> weights_of(["ray", "light", "ray"]) == {"ray": 2, "light": 1}, weights_of({"ray": 0.5})
+    (True, {'ray': 0.5})
+    """
+    return terms if isinstance(terms, Mapping) else Counter(terms)
 
 
 def okapi_idf(frequency: int, documents: int) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import rank_bm25
 
 from sage_nb.index.analysis import get_analyzer
-from sage_nb.index.bm25 import Weighting
+from sage_nb.index.bm25 import Terms, Weighting, weights_of
 from sage_nb.index.snapshot import Found, Snapshot
 from sage_nb.index.text import indexed_text
 from sage_nb.records.filters import Filter
@@ -31,11 +31,11 @@ class RankBm25:
         self._library = self.VARIANTS[weighting.variant](corpus, k1=weighting.k1, b=weighting.b)
         self._rows = snapshot.live_rows()
 
-    def lexical(self, terms: Sequence[str], k: int, only: Filter | None) -> list[Found]:
+    def lexical(self, terms: Terms, k: int, only: Filter | None) -> list[Found]:
         """As `Snapshot.lexical`: the best `k` of the passages that hold a term."""
         scores = np.zeros(len(self.snapshot.lengths))
-        scores[self._rows] = self._library.get_scores(list(terms))
         matched = np.zeros(len(scores), np.bool_)
-        for term in set(terms):
+        for term, times in weights_of(terms).items():
+            scores[self._rows] += times * self._library.get_scores([term])
             matched[self.snapshot.postings(term)[0]] = True
         return self.snapshot.best(scores, matched & self.snapshot.allowed(only), k)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sage_nb.index.bm25 import Floats, Statistics, Weighting, okapi_idf
+from sage_nb.index.bm25 import Floats, Statistics, Terms, Weighting, okapi_idf, weights_of
 from sage_nb.index.dense import Vectors
 from sage_nb.index.lexical import Ints, Mask
 from sage_nb.index.manifest import Manifest
@@ -71,12 +71,12 @@ class Snapshot:
         idfs = [okapi_idf(frequency, self.rows) for frequency in total.values() if frequency]
         return Statistics(self.rows, self.statistics.average_length, float(np.mean(idfs)) if idfs else 0.0)
 
-    def lexical(self, terms: Sequence[str], k: int, weighting: Weighting, only: Filter | None) -> list[Found]:
-        """The best `k` rows that hold one of `terms` and that `only` accepts; a repeated term counts again."""
+    def lexical(self, terms: Terms, k: int, weighting: Weighting, only: Filter | None) -> list[Found]:
+        """The best `k` rows that hold one of `terms` and that `only` accepts; scores are linear in terms' weights."""
         scores = np.zeros(int(self._places[-1]))
         matched = np.zeros(len(scores), np.bool_)
         of = self.okapi_statistics if weighting.variant == "okapi" else self.statistics
-        for term, times in Counter(terms).items():
+        for term, times in weights_of(terms).items():
             rows, frequencies, live = self.postings(term)
             if not live:  # nowhere: a term that only other shares hold has worth for those that lack it
                 continue

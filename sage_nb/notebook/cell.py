@@ -36,7 +36,9 @@ WORDS = {
     "load": "sage_nb.records.load",
     "prompt": "sage_nb.retrieval.prompt",
     "pydocs": "sage_nb.corpora.pydocs",
+    "prf": "sage_nb.retrieval.prf",
     "rerank": "sage_nb.retrieval.rerank",
+    "rm3": "sage_nb.retrieval.rm3",
     "where": "sage_nb.records.filters",
 }
 

@@ -97,10 +97,15 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Expansion(msgspec.Struct, frozen=True):
-    """What the next retriever takes in a question's place: weighted index terms (lexical), passages (dense)."""
+    """What the next retriever takes in a question's place: weighted index terms (lexical), passages (dense).
+
+    A dense retriever takes the mean of the question's vector and theirs, one without terms or passages the question.
+    `analyzer` names the one that made the terms, "" where that is not known.
+    """
 
     terms: tuple[tuple[str, float], ...] = ()
     passages: tuple[str, ...] = ()
+    analyzer: str = ""
 
 
 class Result(msgspec.Struct, frozen=True):

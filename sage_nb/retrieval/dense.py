@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -30,7 +31,11 @@ from sage_nb.stream.function import Context, MapFunction
 @stage("dense")
 @dataclass(frozen=True, repr=False)
 class Dense(Operation):
-    """The best `k` passages by cosine similarity of the collection's own encoder."""
+    """The best `k` passages by cosine similarity of the collection's own encoder.
+
+    Of a question that has been expanded it takes the mean of the question's vector and those of the passages, at unit
+    length: (q + p₁ + … + pₙ) / (n + 1), as in HyDE (Gao, Ma, Lin & Callan, ACL 2023; arXiv:2212.10496, 2022).
+    """
 
     source: Source
     k: int = 100
@@ -78,10 +83,10 @@ class DenseSearching(MapFunction[Result, Result]):
 
     def _answered(self, batch: Sequence[Result], pinned: Pinned) -> list[Result]:
         cut = self._encoder.truncated
-        texts = [result.query.text for result in batch]
-        vectors = self._known.encoded(texts, self._encoded) if self._known else self._encoded(texts)
-        check_vectors(vectors, pinned.manifest.settings.dimension, [result.query.id for result in batch])
-        note = ("the question was cut to what the encoder reads",) if self._encoder.truncated > cut else ()
+        vectors = self._vectors(batch, pinned.manifest.settings.dimension)
+        expanded = any(result.expansion and result.expansion.passages for result in batch)
+        what = "the question, or a passage in its place," if expanded else "the question"
+        note = (f"{what} was cut to what the encoder reads",) if self._encoder.truncated > cut else ()
         answers = pinned.dense(vectors, self.stage.k)
         notes = notes_of(answers, self.stage.k, pinned.manifest.rows, self.stage.source)
         if len(batch) == 1:  # in a larger batch it is not known whose question was cut
@@ -95,9 +100,26 @@ class DenseSearching(MapFunction[Result, Result]):
             for r, passages in zip(batch, answers.passages, strict=True)
         ]
 
+    def _vectors(self, batch: Sequence[Result], dimension: int) -> Vectors:
+        """One for each question, (n, dimension); all texts are encoded in one call."""
+        texts = [(r.query.text, *(r.expansion.passages if r.expansion else ())) for r in batch]
+        flat = list(chain.from_iterable(texts))
+        vectors = self._known.encoded(flat, self._encoded) if self._known else self._encoded(flat)
+        check_vectors(vectors, dimension, [r.query.id for r, each in zip(batch, texts, strict=True) for _ in each])
+        ends = np.cumsum([len(each) for each in texts])
+        return np.stack([_mean(part) for part in np.split(vectors, ends[:-1])])
+
     def _encoded(self, texts: Sequence[str]) -> Vectors:
         with self._metrics.model_time(len(texts)):
             return np.asarray(self._encoder.encode(texts), np.float32)
+
+
+def _mean(vectors: Vectors) -> Vectors:
+    """The mean of some vectors at unit length; one alone as it is."""
+    mean: Vectors = vectors.mean(axis=0)
+    if len(vectors) > 1:
+        mean /= np.linalg.norm(mean) or 1.0
+    return mean
 
 
 def encoder_of(settings: Settings, collection: str, models: Models) -> Encoder:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sage_nb.retrieval.identity import generations_of, identity_of
+from sage_nb.retrieval.identity import folders_of, generations_of, identity_of
 from sage_nb.retrieval.path import Path
 from sage_nb.runtime.cellcache.code import Fingerprinted, Unknown
 from sage_nb.stream.api import Stream
@@ -64,6 +64,11 @@ class Described(ABC):
     def generations(self) -> Mapping[str, int]:
         """The collections that it reads, by folder, and how often each has been changed by now."""
         return generations_of(self)
+
+    @property
+    def folders(self) -> frozenset[str]:
+        """The folders of the collections that it reads."""
+        return folders_of(self)
 
     @property
     def by_id(self) -> bool:

@@ -9,10 +9,10 @@ from sage_nb.errors import BadValueError
 from sage_nb.stream.build import How
 
 
-def check_k(k: object, where: str) -> None:
-    """Refuse a `k` that is no number of hits."""
+def check_k(k: object, where: str, name: str = "k") -> None:
+    """Refuse a `k` (or what else its `name` is) that is no number of hits."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise BadValueError(f"{where} needs k, a whole number of 1 or more, got {k!r}")
+        raise BadValueError(f"{where} needs {name}, a whole number of 1 or more, got {k!r}")
 
 
 def check_number(value: object, where: str, *, above: float = float("-inf")) -> None:
@@ -38,3 +38,10 @@ def check_weights(weights: Sequence[float], parts: int) -> tuple[float, ...]:
 def unnamed(how: Mapping[str, Any]) -> How:
     """Options for each operator of several: all but the name and uid of one."""
     return cast(How, {name: value for name, value in how.items() if name not in ("name", "uid")})
+
+
+def check_share(share: object, where: str, name: str) -> float:
+    """A number from 0 to 1, as a float."""
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+        raise BadValueError(f"{where} needs {name}, a number from 0 to 1, got {share!r}")
+    return float(share)

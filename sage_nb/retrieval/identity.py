@@ -33,13 +33,29 @@ def identity_of(stage: Described) -> Fingerprinted | Unknown:
 def generations_of(stage: Described) -> Mapping[str, int]:
     """How often each collection that a stage reads, itself or by a part of it, had been changed by now."""
     held: dict[str, int] = {}
-    for _, value in _fields(stage):
-        for each in value if isinstance(value, tuple) else (value,):
-            if isinstance(each, Source):
-                held[each.path] = COLLECTIONS.folder(each.path).snapshot().manifest.generation
-            elif hasattr(each, "generations"):
-                held.update(each.generations)
+    for each in _parts(stage):
+        if isinstance(each, Source):
+            held[each.path] = COLLECTIONS.folder(each.path).snapshot().manifest.generation
+        elif hasattr(each, "generations"):
+            held.update(each.generations)
     return held
+
+
+def folders_of(stage: Described) -> frozenset[str]:
+    """The folder of each collection that a stage reads, itself or by a part of it."""
+    held: set[str] = set()
+    for each in _parts(stage):
+        if isinstance(each, Source):
+            held.add(each.path)
+        elif hasattr(each, "folders"):
+            held |= each.folders
+    return frozenset(held)
+
+
+def _parts(stage: Described) -> Iterator[Any]:
+    """What a stage's fields hold, those of its tuples one by one."""
+    for _, value in _fields(stage):
+        yield from value if isinstance(value, tuple) else (value,)
 
 
 def _fields(stage: Described) -> Iterator[tuple[str, Any]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 
 from sage_nb.errors import BadValueError, UnknownNameError
 from sage_nb.index.analysis import get_analyzer
-from sage_nb.index.bm25 import Weighting
+from sage_nb.index.bm25 import Terms, Weighting
 from sage_nb.index.folder import IndexFolder
 from sage_nb.index.reference import RankBm25
 from sage_nb.index.snapshot import Snapshot
@@ -29,7 +31,11 @@ ENGINES = ("sage", "rank_bm25")
 @stage("lexical")
 @dataclass(frozen=True, repr=False)
 class Lexical(Operation):
-    """The best `k` passages by BM25. `engine="rank_bm25"` runs that library over the snapshot (small corpora)."""
+    """The best `k` passages by BM25. `engine="rank_bm25"` runs that library over the snapshot (small corpora).
+
+    Of a question that has been expanded it takes the weighted terms: a passage's score is the sum of each term's own,
+    times its weight.
+    """
 
     source: Source
     k: int = 100
@@ -88,10 +94,9 @@ class LexicalSearching(MapFunction[Result, Result]):
         return self._reader.read(partial(self._answered, batch))
 
     def _answered(self, batch: Sequence[Result], pinned: Pinned) -> list[Result]:
-        analyze = get_analyzer(pinned.manifest.settings.analyzer)
-        questions = [analyze(result.query.text) for result in batch]
-        answers = pinned.lexical(questions, self.stage.k, self._weighting)
         name = self.stage.source.name
+        questions = [terms_of(result, pinned.manifest.settings.analyzer, name) for result in batch]
+        answers = pinned.lexical(questions, self.stage.k, self._weighting)
         notes = notes_of(answers, self.stage.k, pinned.manifest.rows, self.stage.source)
         wordless = f"{name}: no word of the question is an index term"
         return [
@@ -129,6 +134,27 @@ class ReferenceReader(FolderReader):
             self._library = RankBm25(snapshot, self._weighting)
         library = self._library
         return lambda terms, k, _, only: library.lexical(terms, k, only)
+
+
+def terms_of(result: Result, analyzer: str, collection: str) -> Terms:
+    """What a collection is asked for: the weighted terms that the question was expanded by, or else its own.
+
+    Raises BadValueError where they are not index terms of the collection.
+    """
+    expansion = result.expansion
+    if expansion is None or not expansion.terms:
+        return get_analyzer(analyzer)(result.query.text)
+    if expansion.analyzer not in ("", analyzer):
+        raise BadValueError(
+            f"the question was expanded by terms of the analyzer {expansion.analyzer!r} and the index terms of "
+            f"{collection!r} are made by {analyzer!r}; expand it from a collection of the same analyzer"
+        )
+    weights: defaultdict[str, float] = defaultdict(float)
+    for term, weight in expansion.terms:
+        if not isfinite(weight):
+            raise BadValueError(f"the question was expanded by {term!r} with the weight {weight}; give a finite one")
+        weights[term] += weight
+    return dict(weights)
 
 
 def hits_of(passages: Passages, collection: str) -> list[tuple[Hit, float]]:

@@ -28,6 +28,11 @@ class Step(Protocol):
         """The collections that it reads, by folder, and how often each had been changed by now."""
         ...
 
+    @property
+    def folders(self) -> frozenset[str]:
+        """The folders of the collections that it reads."""
+        ...
+
     def identity(self) -> Fingerprinted | Unknown:
         """What its results depend on, beside the question."""
         ...
@@ -52,7 +57,8 @@ class Mark:
 class Path:
     """The way from the question to here, through stages; in a branch, `depth` is that of the whole fusion.
 
-    `unknown` says why nothing is kept from here on; "not kept" where nobody asked for it.
+    `folders` are those of the collections on it. `unknown` says why nothing is kept from here on; "not kept" where
+    nobody asked for it.
     """
 
     depth: int = 0
@@ -60,6 +66,7 @@ class Path:
     key: str = ""
     by_id: bool = False
     generations: tuple[tuple[str, int], ...] = ()
+    folders: frozenset[str] = frozenset()
     unknown: str = "not kept"
 
     @classmethod
@@ -69,7 +76,8 @@ class Path:
 
     def then(self, step: Step) -> Path:
         """The way on, through one more stage."""
-        on = self if self.branch else replace(self, depth=self.depth + 1)
+        deeper = self.depth + (not self.branch)
+        on = replace(self, depth=deeper, folders=self.folders | step.folders)
         if self.unknown:
             return on
         identity = step.identity()

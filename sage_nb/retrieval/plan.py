@@ -100,17 +100,17 @@ def planned(pipeline: Stage, queries: Sequence[Query], cell: Cell, last: RunFact
 
 def _counts(pipeline: Stage, queries: Sequence[Query], cell: Cell) -> Iterator[tuple[str, int, str]]:
     """Label, questions to compute, and why nothing of it can be kept."""
-    path, marks, paths = Path.kept(), [], [Path.kept()]
-    for step in pipeline.steps:
+    path, marks, paths, steps = Path.kept(), [], [Path.kept()], pipeline.steps
+    for step in steps:
         path = path.then(step)
         paths.append(path)
-        marks.append(path.mark(step.label, kept=step.keeps or step is pipeline.steps[-1]))
+        marks.append(path.mark(step.label, kept=step.keeps or step is steps[-1]))
     asked = list(queries)
     computed: list[list[Query]] = []  # of each step, the last first: what none behind it knows
     for mark in reversed(marks):
         asked = _unknown(mark, asked, cell)
         computed.append(asked)
-    for step, before, after, left in zip(pipeline.steps, paths, paths[1:], reversed(computed), strict=False):
+    for step, before, after, left in zip(steps, paths, paths[1:], reversed(computed), strict=False):
         for part in step.branches:
             yield from _branch(part, before.into_branch(), left, cell)
         yield step.label, len(left), after.unknown or ("" if step.keeps else QUICK)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from sage_nb.errors import CollectionError
-from sage_nb.index.bm25 import Weighting
+from sage_nb.index.bm25 import Terms, Weighting
 from sage_nb.index.dense import Vectors
 from sage_nb.index.folder import IndexFolder
 from sage_nb.index.manifest import Manifest, Settings
@@ -18,7 +18,6 @@ from sage_nb.records.filters import Filter
 from sage_nb.records.values import Document
 
 Out = TypeVar("Out")
-Terms = Sequence[str]
 Passages = list[tuple[Document, float]]
 Scoring = Callable[[Terms, int, Weighting, Filter | None], list[Found]]
 

@@ -178,13 +178,13 @@ class Remembered(Protocol):
 
 def recalled(pipeline: Remembered, stream: Stream, how: How) -> Stream:
     """A pipeline's operators, for a cell: what is known is found first, what is new is kept."""
-    path, marks = Path.kept(), []
-    for step in pipeline.steps:
+    path, marks, steps = Path.kept(), [], pipeline.steps
+    for step in steps:
         path = path.then(step)
-        marks.append(path.mark(step.label, kept=step.keeps or step is pipeline.steps[-1]))
+        marks.append(path.mark(step.label, kept=step.keeps or step is steps[-1]))
     kept = [mark for mark in reversed(marks) if mark.key]
     asked = stream.map(Recalling(kept), name="cache") if kept else stream
     answered = pipeline.laid(asked, Path.kept(), how)[0]
-    if marks[-1].key and not pipeline.steps[-1].keeps:
+    if marks[-1].key and not steps[-1].keeps:
         return answered.map(Keeping(marks[-1]), name="keep")
     return answered

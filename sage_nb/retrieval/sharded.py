@@ -16,14 +16,14 @@ from typing import NamedTuple, TypeVar
 from typing_extensions import Self
 
 from sage_nb.errors import CollectionError
-from sage_nb.index.bm25 import Weighting
+from sage_nb.index.bm25 import Terms, Weighting
 from sage_nb.index.dense import Vectors
 from sage_nb.index.manifest import Manifest, Settings, read_manifest
 from sage_nb.index.share import Share
 from sage_nb.index.snapshot import Found, Snapshot, open_snapshot
 from sage_nb.records.filters import Filter
 from sage_nb.records.values import Document
-from sage_nb.retrieval.reader import Answers, Pinned, Reader, Terms, check_filled
+from sage_nb.retrieval.reader import Answers, Pinned, Reader, check_filled
 from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.view import View
 from sage_nb.runtime.ray.environment import RayEnvironment

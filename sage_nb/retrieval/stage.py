@@ -110,13 +110,17 @@ class Operation(Stage):
     def function(self) -> Retrieving:
         """The running half, copied for each subtask and opened where it runs."""
 
+    def function_after(self, path: Path) -> Retrieving:  # noqa: ARG002  most want to know nothing of it
+        """The running half of one that results come to by `path`."""
+        return self.function()
+
     def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """The operator behind `stream`."""
         on = path.then(self)
         options: Any = {"name": self.label, "batch": self.batch, "on_error": partial(failed, self.label), **how}
         if not self.runs_model and "num_gpus" in options.get("resources", ()):
             options["resources"] = {name: each for name, each in options["resources"].items() if name != "num_gpus"}
-        return stream.map(Answering(self.function(), on.mark(self.label, kept=self.keeps)), **options), on
+        return stream.map(Answering(self.function_after(path), on.mark(self.label, kept=self.keeps)), **options), on
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from sage_nb.retrieval.source import Source, locate
 StageType = TypeVar("StageType", bound=type)
 
 STAGES: dict[str, type] = {}
-HOMES = ("stage", "lexical", "dense", "hybrid", "rerank")  # modules whose stages may be written and read
+HOMES = ("stage", "lexical", "dense", "hybrid", "rerank", "rm3", "prf")  # modules whose stages may be written and read
 FORMAT = 1
 
 

@@ -90,6 +90,15 @@ class Models:
         with self._lock:
             return _held(self._encoders, name, ENCODERS, lambda: _load(name, ENCODERS, SentenceEncoder))
 
+    def encoder_fingerprint(self, name: str = DEFAULT_ENCODER) -> str:
+        """What its vectors depend on: its weights and the precision it runs in; loads one's own models only.
+
+        Raises ModelError where it is not at hand.
+        """
+        if name in ENCODERS:
+            return f"{name} {self.encoder(name).fingerprint}"
+        return f"{weights_hash(model_folder(name))} {choose_compute().dtype}"
+
     def cross_encoder(self, name: str | None = None) -> CrossEncoder:
         """The cross-encoder called `name`; without a name the default, if it is at hand or can be fetched."""
         wanted = name or DEFAULT_RERANKER

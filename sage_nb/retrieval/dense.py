@@ -23,7 +23,7 @@ from sage_nb.retrieval.recall import given
 from sage_nb.retrieval.resources import COLLECTIONS
 from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Operation
-from sage_nb.retrieval.vectors import QuestionVectors
+from sage_nb.retrieval.vectors import TextVectors
 from sage_nb.retrieval.yaml import stage
 from sage_nb.stream.function import Context, MapFunction
 
@@ -75,7 +75,7 @@ class DenseSearching(MapFunction[Result, Result]):
         self._encoder = encoder_of(self._reader.settings, self.stage.source.name, context.get(Models))
         self._metrics = context.metrics
         cell, model = given(context), f"{self._encoder.name} {self._encoder.fingerprint}"
-        self._known = QuestionVectors(cell, model, repr(self.stage), context.metrics) if cell else None
+        self._known = TextVectors(cell, model, repr(self.stage), context.metrics) if cell else None
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
         """All questions encoded in one call, then searched, at one commit."""

@@ -36,6 +36,11 @@ class Described(ABC):
         return None
 
     @property
+    def keeps_scores(self) -> bool:
+        """Whether the hits that it leaves have the scores that they came with."""
+        return False
+
+    @property
     def steps(self) -> tuple[Any, ...]:
         """The stages of the chain that it is, first to last; itself where it is none."""
         return (self,)

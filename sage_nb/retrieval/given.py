@@ -15,6 +15,12 @@ def check_k(k: object, where: str, name: str = "k") -> None:
         raise BadValueError(f"{where} needs {name}, a whole number of 1 or more, got {k!r}")
 
 
+def check_whole(value: object, where: str) -> None:
+    """Refuse what is no whole number of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadValueError(f"{where} must be a whole number of 1 or more, got {value!r}")
+
+
 def check_number(value: object, where: str, *, above: float = float("-inf")) -> None:
     """Refuse what is no finite number greater than `above`."""
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)

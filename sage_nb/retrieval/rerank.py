@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from sage_nb.errors import BadValueError, ModelError
+from sage_nb.errors import ModelError
 from sage_nb.index.text import indexed_text
 from sage_nb.models.registry import Models, OwnModels
 from sage_nb.records.values import Result
 from sage_nb.retrieval.described import Kind
-from sage_nb.retrieval.given import check_k, check_number
+from sage_nb.retrieval.given import check_k, check_number, check_whole
 from sage_nb.retrieval.pace import Pace, within
 from sage_nb.retrieval.ranking import Retrieving, behind, ranked
 from sage_nb.retrieval.recall import given
@@ -46,7 +46,7 @@ class Rerank(Operation):
     def __post_init__(self) -> None:
         check_k(self.k, "rerank()")
         if self.top is not None:
-            check_top(self.top)
+            check_whole(self.top, "top= of rerank(), hits,")
         if self.budget is not None:
             check_number(self.budget, "budget= of rerank(), in milliseconds,", above=0)
 
@@ -160,9 +160,3 @@ def rerank(k: int = 10, model: str | None = None, *, top: int | None = None, bud
     rerank(k=200, model='models/cheap') >> rerank(k=100, model='models/strong', top=30)
     """
     return Rerank(k, model, top, budget)
-
-
-def check_top(top: object) -> None:
-    """Refuse a `top` that is no number of hits."""
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise BadValueError(f"top= of rerank() must be a whole number of hits, 1 or more, got {top!r}")

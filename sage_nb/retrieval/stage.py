@@ -170,8 +170,8 @@ class Then(Chain):
 
     @property
     def floor(self) -> float | None:
-        """The last stage's, unless that only cuts."""
-        return self.first.floor if isinstance(self.second, Cut) else self.second.floor
+        """The last stage's, unless that leaves scores as they are."""
+        return self.first.floor if self.second.keeps_scores else self.second.floor
 
     @property
     def steps(self) -> tuple[Stage, ...]:
@@ -207,6 +207,11 @@ class Cut(Operation):
     def needs(self) -> Kind:
         """A ranking to cut."""
         return "ranking"
+
+    @property
+    def keeps_scores(self) -> bool:
+        """Yes."""
+        return True
 
     @property
     def keeps(self) -> bool:

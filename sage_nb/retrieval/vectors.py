@@ -1,4 +1,4 @@
-"""Vectors of questions that a cache holds: an encoder is asked for new ones only."""
+"""Vectors of texts that a cache holds: an encoder is asked for new ones only."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sage_nb.index.dense import Vectors
-from sage_nb.retrieval.recall import Cell
+from sage_nb.index.dense import Vectors, check_vectors
+from sage_nb.models.registry import Models, OwnModels
+from sage_nb.records.markup import shortened
+from sage_nb.records.values import Result
+from sage_nb.retrieval.recall import Cell, given
 from sage_nb.retrieval.scores import ITEMS_KNOWN
 from sage_nb.runtime.cellcache.store import Entry
 from sage_nb.stream.fingerprint import fingerprint
-from sage_nb.stream.function import Metrics
+from sage_nb.stream.function import Context, MapFunction, Metrics
 
 
 @dataclass(frozen=True)
-class QuestionVectors:
+class TextVectors:
     """The vectors by one encoder that a cell's cache holds."""
 
     cell: Cell
@@ -38,3 +41,37 @@ class QuestionVectors:
         self.cell.cache.put(entries)
         self.metrics.count(ITEMS_KNOWN, len(known))
         return np.stack([known[text] if text in known else fresh[text] for text in texts])
+
+
+class Embedding(MapFunction[Result, Result]):
+    """A running half that wants vectors of texts: those that a cache holds, and an encoder's for the others."""
+
+    def __init__(self, encoder: str, stage: str) -> None:
+        self._name, self._stage = encoder, stage
+        self._own = OwnModels.named(encoder=encoder)
+
+    def open(self, context: Context, /) -> None:
+        """Load the encoder, once per process."""
+        self._own.introduce()
+        self._encoder = context.get(Models).encoder(self._name)
+        self._metrics = context.metrics
+        cell, model = given(context), f"{self._encoder.name} {self._encoder.fingerprint}"
+        self._known = TextVectors(cell, model, self._stage, context.metrics) if cell else None
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """N texts to (n, dimension) float32 of length 1; each is encoded once.
+
+        Raises BadValueError where the encoder gives NaN, infinity or another shape.
+        """
+        different = list(dict.fromkeys(texts))
+        if not different:
+            return np.zeros((0, self._encoder.dimension), np.float32)
+        made = self._known.encoded(different, self._encoded) if self._known else self._encoded(different)
+        row = {text: at for at, text in enumerate(different)}
+        return made[[row[text] for text in texts]]
+
+    def _encoded(self, texts: Sequence[str]) -> Vectors:
+        with self._metrics.model_time(len(texts)):
+            made = np.asarray(self._encoder.encode(texts), np.float32)
+        check_vectors(made, self._encoder.dimension, [shortened(text, 40) for text in texts])
+        return made

@@ -18,7 +18,18 @@ from sage_nb.retrieval.source import Source, locate
 StageType = TypeVar("StageType", bound=type)
 
 STAGES: dict[str, type] = {}
-HOMES = ("stage", "lexical", "dense", "hybrid", "rerank", "rm3", "prf")  # modules whose stages may be written and read
+HOMES = (  # modules whose stages may be written and read
+    "stage",
+    "lexical",
+    "dense",
+    "hybrid",
+    "rerank",
+    "compress",
+    "mmr",
+    "prf",
+    "refine",
+    "rm3",
+)
 FORMAT = 1
 
 

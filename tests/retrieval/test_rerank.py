@@ -132,8 +132,8 @@ def test_a_deeper_top_scores_the_new_pairs_only(tmp_path, scorer):
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (lambda: sage.rerank(top=0), r"top= of rerank\(\) must be a whole number of hits, 1 or more, got 0"),
-        (lambda: sage.rerank(top=2.5), "must be a whole number of hits, 1 or more, got 2.5"),
+        (lambda: sage.rerank(top=0), r"top= of rerank\(\), hits, must be a whole number of 1 or more, got 0"),
+        (lambda: sage.rerank(top=2.5), "must be a whole number of 1 or more, got 2.5"),
         (lambda: sage.rerank(budget=0), "budget= .*in milliseconds, must be a finite number above 0, got 0"),
         (lambda: sage.rerank(budget="1s"), "budget= .*in milliseconds, must be a finite number above 0, got '1s'"),
         (lambda: sage.rerank(budget=float("nan")), "must be a finite number above 0, got nan"),

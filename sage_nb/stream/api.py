@@ -206,16 +206,26 @@ class Stream:
         inputs = [self.key_by(mine).input(0), other.key_by(theirs).input(1)]
         return self._of(join_spec(window, between, how), inputs, options)
 
-    def gather(self, *others: Stream, on: Key, **how: Unpack[How]) -> Stream:
+    def gather(
+        self, *others: Stream, on: Key | tuple[Key, ...], count: Callable[[Any], int] | None = None, **how: Unpack[How]
+    ) -> Stream:
         """Tuples of one record of each of these streams, of equal key: what a fan-out computed, together again.
 
-        What is not whole when the streams end goes out with None for what is missing.
+        `on` is the key in all of them, or a tuple of one for each. What is not whole when the streams end goes out with
+        None for what is missing. With `count`, the last stream brings as many as `count(record)` says of the first
+        one's record, after a `flat_map`, say: the tuple ends with them, as they came; if some are missing, it is
+        shorter.
         """
+        streams = (self, *others)
         for each in others:
             _check_stream(each, "gather()")
+        keys = on if isinstance(on, tuple) else (on,) * len(streams)
+        if len(keys) != len(streams):
+            raise BadValueError(f"gather(on=…) takes a key, or one for each of the {len(streams)} streams, got {on!r}")
+        counting = None if count is None else callable_with(count, 1, "gather(count=…)")
         how.setdefault("name", "gather")
-        inputs = [each.key_by(on).input(port) for port, each in enumerate((self, *others))]
-        return self._of(GatherSpec(len(inputs)), inputs, how)
+        inputs = [each.key_by(key).input(port) for port, (each, key) in enumerate(zip(streams, keys, strict=True))]
+        return self._of(GatherSpec(len(inputs), counting), inputs, how)
 
     def window(self, windows: Windows, *, allowed_lateness: float = 0.0) -> WindowedStream:
         """Windows over each key's records (over all of them where the stream is not keyed).

@@ -117,9 +117,10 @@ class IntervalJoinSpec(Spec):
 
 @dataclass(frozen=True)
 class GatherSpec(Spec):
-    """One record of each input, by key."""
+    """One record of each input, by key; with `count`, as many of the last one as it says of the first one's."""
 
     streams: int
+    count: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from sage_nb.runtime.operators.running import Operator, Place, Saved
 from sage_nb.stream.batch import Batch
 from sage_nb.stream.graph import GatherSpec, Spec
 
-Slots = list[Any]  # key, round in a loop or None, then for each stream [] or [its record]
+Slots = list[Any]  # key, round in a loop or None, then for each stream [] or [its record], or its records
 
 
 class Gathering(Operator):
@@ -59,21 +59,31 @@ class Gathering(Operator):
     def _filled(self, batch: Batch, at: int, port: int) -> Slots | None:
         key = batch.keys[at] if batch.keys is not None else None
         slots = self._open.of(key)
-        if slots[2 + port]:
+        if slots[2 + port] and not (self.spec.count and port == self.spec.streams - 1):
             raise WrongReturnError(
                 f"operator {self.place.name!r} got a second record of the key {key!r:.60} from stream {port}, before "
                 f"the others brought their first; gather() takes one of each"
             )
-        slots[2 + port] = [batch.values[at]]
+        slots[2 + port] = [*slots[2 + port], batch.values[at]]
         if batch.rounds is not None:
             slots[1] = max(slots[1] or 0, batch.rounds[at])
-        if not all(slots[2:]):
+        if not self._whole(slots):
             return None
         self._open.drop(key)
         return slots
 
+    def _whole(self, slots: Slots) -> bool:
+        if self.spec.count is None:
+            return all(slots[2:])
+        return all(slots[2:-1]) and len(slots[-1]) >= self.spec.count(slots[2][0])
+
     def _give(self, tuples: list[Slots]) -> None:
         if tuples:
-            values = [tuple(held[0] if held else None for held in slots[2:]) for slots in tuples]
+            values = [self._tuple(slots[2:]) for slots in tuples]
             rounds = None if tuples[0][1] is None else [slots[1] for slots in tuples]
             self.emit(Batch(values, None, None, rounds))
+
+    def _tuple(self, held: list[Any]) -> tuple[Any, ...]:
+        if self.spec.count is None:
+            return tuple(each[0] if each else None for each in held)
+        return (*(each[0] if each else None for each in held[:-1]), *held[-1])

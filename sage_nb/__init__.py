@@ -20,6 +20,7 @@ _HOMES = {
         "UnknownNameError",
     ],
     "sage_nb.evaluation.measures": ["evaluate"],
+    "sage_nb.evaluation.tuning": ["tune_fusion"],
     "sage_nb.models.generator": ["Generator", "Message", "generator"],
     "sage_nb.models.openai_chat": ["OpenAIChat"],
     "sage_nb.models.registry": ["cross_encoder", "encoder"],

@@ -30,11 +30,16 @@ def evaluate(results: Iterable[Result], qrels: Qrels, measures: Sequence[str] = 
     >>> evaluate([found], {"q": {"a": 1}}, ["RR"]).mean
     {'RR': 0.5}
     """
+    return measured(
+        {result.query.id: falling([hit.document.id for hit in result]) for result in results}, qrels, measures
+    )
+
+
+def measured(run: Mapping[str, Mapping[str, float]], qrels: Qrels, measures: Sequence[str]) -> Scores:
+    """As `evaluate`, for rankings given as scores of documents, by question."""
     import ir_measures
 
     wanted = {name: _measure(name) for name in measures}
-    asked = list(results)
-    run = {result.query.id: _scores(result) for result in asked}
     judged = {question: _grades(qrels[question]) for question in run if question in qrels}
     if not judged:
         raise BadValueError("none of these questions has a judgment in the qrels; check that their ids agree")
@@ -47,11 +52,15 @@ def evaluate(results: Iterable[Result], qrels: Qrels, measures: Sequence[str] = 
     return Scores(means, table)
 
 
-def _scores(result: Result) -> dict[str, float]:
-    """Scores that fall with the rank, so that ties are read in the order shown; a document's best place counts."""
+def falling(documents: Sequence[str]) -> dict[str, float]:
+    """Scores that fall with the rank, so that ties are read in the order given; a document's best place counts.
+
+    >>> falling(["b", "a", "b"])
+    {'b': 3.0, 'a': 2.0}
+    """
     scores: dict[str, float] = {}
-    for place, hit in enumerate(result.hits):
-        scores.setdefault(hit.document.id, float(len(result.hits) - place))
+    for place, name in enumerate(documents):
+        scores.setdefault(name, float(len(documents) - place))
     return scores
 
 

@@ -143,7 +143,7 @@ class Fusing(MapFunction[Gathered, Passing]):
         missing = tuple(dict.fromkeys(each for result in results for each in result.missing))
         if errors:
             return Result(results[0].query, (), notes, "; ".join(dict.fromkeys(errors)), missing)
-        rankings = [_ranking(result, floor) for result, floor in zip(results, self.floors, strict=True)]
+        rankings = [ranking_of(result, floor) for result, floor in zip(results, self.floors, strict=True)]
         totals = get_fusion(self.rule)(rankings, self.weights)
         hits = _united(results)
         return ranked(
@@ -151,6 +151,11 @@ class Fusing(MapFunction[Gathered, Passing]):
             self.rule,
             [(hits[key], s) for key, s in totals.items()],
         )
+
+
+def ranking_of(result: Result, floor: float | None) -> Ranking:
+    """What a fusion rule sees of a result."""
+    return Ranking(tuple(map(_key, result.hits)), tuple(hit.score for hit in result.hits), floor)
 
 
 def ranked(result: Result, stage: str, scored: Sequence[tuple[Hit, float]]) -> Result:
@@ -193,10 +198,6 @@ def unfused(rule: str, gathered: Gathered, error: Exception) -> Result:
 def query_id(value: Passing) -> str:
     """What a question is known by on its way."""
     return result_of(value).query.id
-
-
-def _ranking(result: Result, floor: float | None) -> Ranking:
-    return Ranking(tuple(map(_key, result.hits)), tuple(hit.score for hit in result.hits), floor)
 
 
 def _united(results: Sequence[Result]) -> dict[Key, Hit]:

@@ -31,6 +31,7 @@ WORDS = {
     "Collection": "sage_nb.retrieval.collection",
     "OpenAIChat": "sage_nb.models.openai_chat",
     "TransformersChat": "sage_nb.models.transformers_chat",
+    "calibrate": "sage_nb.retrieval.calibrate",
     "chunk": "sage_nb.records.chunk",
     "compress": "sage_nb.retrieval.compress",
     "dedup": "sage_nb.retrieval.refine",

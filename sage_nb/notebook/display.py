@@ -12,7 +12,7 @@ from sage_nb.records import markup
 from sage_nb.records.columns import text_table
 from sage_nb.records.drawing import Arrow, Box, drawing
 from sage_nb.records.values import Result
-from sage_nb.retrieval.stages import OURS
+from sage_nb.retrieval.stages import OURS, SERVING
 from sage_nb.runtime.metrics import OperatorMetrics
 from sage_nb.runtime.panel import duration
 
@@ -118,7 +118,7 @@ def _counted(stages: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[l
 def _drawn(operators: Sequence[OperatorMetrics]) -> str:
     """The stages as boxes, what only serves them left out, with what has come out of each below its name."""
     first = {each.uid: each for each in operators if each.subtask == 0}
-    hidden = {uid for uid, each in first.items() if each.kind == "gather" or uid in OURS[2:]}
+    hidden = {uid for uid, each in first.items() if each.kind in SERVING or uid in OURS[2:]}
     boxes, arrows = [], []
     for uid, each in first.items():
         if uid in hidden:

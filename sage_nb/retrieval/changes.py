@@ -38,6 +38,11 @@ class Told(Protocol):
         ...
 
     @property
+    def by_id(self) -> bool:
+        """Whether its results may depend on a question's id."""
+        ...
+
+    @property
     def steps(self) -> Sequence[Any]:
         """The stages of its chain."""
         ...

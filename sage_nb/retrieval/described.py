@@ -80,6 +80,10 @@ class Described(ABC):
         """Whether its results may depend on a question's id: one's own code may look at it, the package's does not."""
         return not type(self).__module__.startswith("sage_nb.")
 
+    def inward(self, path: Path) -> Path:
+        """Where the pipelines that it puts together begin, if results come to it by `path`."""
+        return path.into_branch()
+
     def beside(self) -> Mapping[str, Any]:
         """What its results depend on beside its fields, by name: the weights of a model, say."""
         return {}

@@ -9,6 +9,8 @@ from typing import Protocol
 from sage_nb.runtime.cellcache.code import Fingerprinted, Unknown
 from sage_nb.stream.fingerprint import fingerprint
 
+NOT_KEPT = "not kept"
+
 
 class Step(Protocol):
     """A stage, as far as a path wants to know it."""
@@ -57,7 +59,7 @@ class Mark:
 class Path:
     """The way from the question to here, through stages; in a branch, `depth` is that of the whole fusion.
 
-    `folders` are those of the collections on it. `unknown` says why nothing is kept from here on; "not kept" where
+    `folders` are those of the collections on it. `unknown` says why nothing is kept from here on; NOT_KEPT where
     nobody asked for it.
     """
 
@@ -67,7 +69,7 @@ class Path:
     by_id: bool = False
     generations: tuple[tuple[str, int], ...] = ()
     folders: frozenset[str] = frozenset()
-    unknown: str = "not kept"
+    unknown: str = NOT_KEPT
 
     @classmethod
     def kept(cls) -> Path:
@@ -92,7 +94,12 @@ class Path:
 
     def into_branch(self) -> Path:
         """The beginning of a branch of the next stage."""
-        return replace(self, depth=self.depth + 1, branch=True)
+        return replace(self, depth=self.depth + (not self.branch), branch=True)
+
+    def into_questions(self) -> Path:
+        """The beginning of a pipeline that the next stage asks questions of its own, as if they were asked alone."""
+        unknown = NOT_KEPT if self.unknown == NOT_KEPT else ""
+        return Path(self.depth + (not self.branch), branch=True, unknown=unknown)
 
     def mark(self, stage: str, *, kept: bool) -> Mark:
         """For the operator that this way leads through last."""

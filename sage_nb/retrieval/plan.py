@@ -112,7 +112,7 @@ def _counts(pipeline: Stage, queries: Sequence[Query], cell: Cell) -> Iterator[t
         computed.append(asked)
     for step, before, after, left in zip(steps, paths, paths[1:], reversed(computed), strict=False):
         for part in step.branches:
-            yield from _branch(part, before.into_branch(), left, cell)
+            yield from _branch(part, step.inward(before), left, cell)
         yield step.label, len(left), after.unknown or ("" if step.keeps else QUICK)
 
 
@@ -120,7 +120,7 @@ def _branch(part: Stage, path: Path, asked: Sequence[Query], cell: Cell) -> Iter
     for step in part.steps:
         before, path = path, path.then(step)
         for inner in step.branches:
-            yield from _branch(inner, before.into_branch(), asked, cell)
+            yield from _branch(inner, step.inward(before), asked, cell)
         left = _unknown(path.mark(step.label, kept=step.keeps), asked, cell)
         yield step.label, len(left), path.unknown or ("" if step.keeps else QUICK)
 

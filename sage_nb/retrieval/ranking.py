@@ -139,18 +139,23 @@ class Fusing(MapFunction[Gathered, Passing]):
             if result is None or result.error
         ]
         results = [result for result in given if result is not None]
-        notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
-        missing = tuple(dict.fromkeys(each for result in results for each in result.missing))
         if errors:
-            return Result(results[0].query, (), notes, "; ".join(dict.fromkeys(errors)), missing)
-        rankings = [ranking_of(result, floor) for result, floor in zip(results, self.floors, strict=True)]
-        totals = get_fusion(self.rule)(rankings, self.weights)
-        hits = _united(results)
-        return ranked(
-            Result(results[0].query, (), notes, missing=missing),
-            self.rule,
-            [(hits[key], s) for key, s in totals.items()],
-        )
+            return msgspec.structs.replace(together(results), error="; ".join(dict.fromkeys(errors)))
+        return fused(results, self.rule, self.weights, self.floors)
+
+
+def fused(results: Sequence[Result], rule: str, weights: Sequence[float], floors: Sequence[float | None]) -> Result:
+    """Several rankings of one question made one by a rule."""
+    rankings = [ranking_of(result, floor) for result, floor in zip(results, floors, strict=True)]
+    hits, totals = _united(results), get_fusion(rule)(rankings, weights)
+    return ranked(together(results), rule, [(hits[key], score) for key, score in totals.items()])
+
+
+def together(results: Sequence[Result]) -> Result:
+    """Several results of one question as one without hits: what is noted in any, and what any is missing."""
+    notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
+    missing = tuple(dict.fromkeys(each for result in results for each in result.missing))
+    return Result(results[0].query, (), notes, missing=missing)
 
 
 def ranking_of(result: Result, floor: float | None) -> Ranking:

@@ -71,13 +71,13 @@ class Stage(Described):
 
         Raises BadValueError for anything else, UnknownNameError for a stage or an argument that is not known.
         """
-        return _stage(from_yaml(text), "a pipeline")
+        return as_stage(from_yaml(text), "a pipeline")
 
     def __rshift__(self, then: object) -> Stage:
-        return reduce(Then, _chain(_stage(then, ">>")), self)
+        return reduce(Then, _chain(as_stage(then, ">>")), self)
 
     def __add__(self, other: object) -> Stage:
-        parts = (*_operands(self), *_operands(_stage(other, "+")))
+        parts = (*_operands(self), *_operands(as_stage(other, "+")))
         return Fused(tuple(stage for stage, _ in parts), "rrf", tuple(weight for _, weight in parts))
 
     def __mul__(self, weight: object) -> Stage:
@@ -88,10 +88,10 @@ class Stage(Described):
     __rmul__ = __mul__
 
     def __or__(self, other: object) -> Stage:
-        return _combined(self, _stage(other, "|"), "max")
+        return _combined(self, as_stage(other, "|"), "max")
 
     def __and__(self, other: object) -> Stage:
-        return _combined(self, _stage(other, "&"), "min")
+        return _combined(self, as_stage(other, "&"), "min")
 
     def __mod__(self, k: int) -> Stage:
         return self >> Cut(k)
@@ -332,7 +332,7 @@ class Fused(Stage):
     def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """A branch for each part, gathered question by question, then fused."""
         inner: Any = unnamed(how)
-        first, *others = [part.laid(stream, path.into_branch(), inner)[0] for part in self.parts]
+        first, *others = [part.laid(stream, self.inward(path), inner)[0] for part in self.parts]
         where: Any = {name: inner[name] for name in ("parallelism", "resources", "together") if name in inner}
         gathered = first.gather(*others, on=query_id, **where)
         fusing = Fusing(tuple(map(repr, self.parts)), self.rule, self.weights, tuple(p.floor for p in self.parts))
@@ -347,10 +347,11 @@ def fuse(*parts: Stage, by: str = "rrf", weights: Sequence[float] = ()) -> Stage
     """
     if len(parts) < 2:
         raise BadValueError(f"fuse() needs two pipelines or more, got {len(parts)}")
-    return Fused(tuple(_stage(part, "fuse()") for part in parts), by, tuple(weights))
+    return Fused(tuple(as_stage(part, "fuse()") for part in parts), by, tuple(weights))
 
 
-def _stage(value: object, sign: str) -> Stage:
+def as_stage(value: object, sign: str) -> Stage:
+    """`value`, or the stage that applies it, if it is a function; `sign` is what a sentence calls who was given it."""
     if isinstance(value, Stage):
         return value
     if callable(value) and not (isinstance(value, type) and issubclass(value, Stage)):

@@ -10,6 +10,7 @@ from sage_nb.retrieval.scores import ITEMS_KNOWN
 from sage_nb.runtime.context import MODEL_CALLS
 from sage_nb.runtime.metrics import JobMetrics, OperatorMetrics
 
+SERVING = ("gather", "flatmap", "head", "tail")  # kinds of operators that are no stages, nor parts of one's own
 OURS = ("questions", "answers", "cache", "keep", "dead-letters", "dead-letters-sink")  # no stages, but what serves them
 
 StageCounts = TypedDict(
@@ -37,7 +38,7 @@ def stages_of(metrics: JobMetrics) -> Mapping[str, StageCounts]:
     """
     found: dict[str, StageCounts] = {}
     for each in metrics.operators:
-        if each.uid not in OURS and each.kind != "gather":
+        if each.uid not in OURS and each.kind not in SERVING:
             found[each.uid] = _added(found.get(each.uid), each)
     return found
 

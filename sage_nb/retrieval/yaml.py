@@ -30,6 +30,8 @@ HOMES = (  # modules whose stages may be written and read
     "prf",
     "refine",
     "rm3",
+    "expand",
+    "variants",
 )
 FORMAT = 1
 

@@ -29,8 +29,10 @@ Namespace = MutableMapping[str, Any]
 
 WORDS = {
     "Collection": "sage_nb.retrieval.collection",
+    "Extractive": "sage_nb.retrieval.extractive",
     "OpenAIChat": "sage_nb.models.openai_chat",
     "TransformersChat": "sage_nb.models.transformers_chat",
+    "answer": "sage_nb.retrieval.answer",
     "calibrate": "sage_nb.retrieval.calibrate",
     "chunk": "sage_nb.records.chunk",
     "compress": "sage_nb.retrieval.compress",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 # Control characters are shown as U+FFFD: some front ends drop them and some stop at them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"\[(\d{1,3})\]")  # by which an answer cites a passage
 _ASKED = 1_000  # characters of a question whose words are looked for
 _SMALL = frozenset(
     {"about", "and", "are", "for", "from", "how", "into", "its", "out", "that", "the", "this", "what", "when"}
@@ -27,6 +29,8 @@ STYLE = (
     ".sage-table td div{overflow-wrap:anywhere}.sage-table td:last-child div{overflow-wrap:normal}"
     ".sage-title{font-weight:600}.sage-quiet{color:var(--jp-ui-font-color2,#666);font-size:.9em}"
     ".sage-table mark{background:var(--jp-warn-color3,#ffe8a3);color:inherit;padding:0 .1em;border-radius:.15em}"
+    ".sage-answer{max-width:60em;margin:.4em 0 1em;line-height:1.5}.sage-answer sup{cursor:help}"
+    ".sage-answer u{text-decoration:underline wavy var(--jp-warn-color1,#c60)}"
     "</style>"
 )
 
@@ -99,6 +103,27 @@ def excerpt(text: str, words: Iterable[str], width: int = 280) -> str:
     flat = " ".join(text[start : start + 4 * width].split())
     more = len(flat) > width or start + 4 * width < len(text)
     return ("… " if start else "") + flat[:width] + (" …" if more else "")
+
+
+def cited(text: str, doubtful: Sequence[tuple[int, int]], quotes: Mapping[int, str]) -> Html:
+    """An answer's text: its [numbers] raised, each with its quote at hand, and what is doubtful underlined.
+
+    >>> cited("It <b>ends</b> [1].", [(0, 19)], {1: 'so "it" ends'}).text.partition(" <sup")[0]
+    "<u title='no cited passage supports this'>It &lt;b&gt;ends&lt;/b&gt;"
+    """
+    opening = {start for start, _ in doubtful}
+    closing = {end for _, end in doubtful}
+    numbers = {match.start(): match for match in _NUMBER.finditer(text)}
+    marks = {*opening, *closing, *numbers, *(match.end() for match in numbers.values())}
+    parts = []
+    for start, end in pairwise(sorted({0, len(text), *(mark for mark in marks if 0 <= mark <= len(text))})):
+        parts.append("</u>" * (start in closing) + "<u title='no cited passage supports this'>" * (start in opening))
+        shown = escape(text[start:end]).text.replace("\n", "<br>")
+        if start in numbers:
+            quote = escape(shortened(quotes.get(int(numbers[start][1]), ""))).text
+            shown = f"<sup title='{quote}'>{shown}</sup>"
+        parts.append(shown)
+    return Html("".join(parts) + "</u>" * (len(text) in closing))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str | float | Html]], caption: str = "") -> str:

@@ -82,18 +82,42 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Citation(msgspec.Struct, frozen=True):
-    """The characters `start` to `end` of a document's text that support an answer."""
+    """The characters `start` to `end` of a document's text, which are `quote`, as a place that an answer rests on.
+
+    The document is the whole one where the hit is a passage that was cut from it. `number` is the hit's rank, by which
+    the answer names it, as in [1].
+    """
 
     document: str
     start: int
     end: int
+    number: int = 0
+    quote: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A text that answers a question, with the places it rests on."""
+    """A text that answers a question, with the places it rests on.
+
+    `unsupported` are the characters of it, (start, end) each, that make a claim which no cited passage supports;
+    `by` says who wrote it.
+    """
 
     text: str
     citations: tuple[Citation, ...] = ()
+    unsupported: tuple[tuple[int, int], ...] = ()
+    by: str = ""
+
+    @property
+    def marked(self) -> str:
+        """The text, with a remark behind each claim that nothing supports.
+
+        >>> Answer("Rays scatter [1]. They sing.", unsupported=((18, 28),)).marked
+        'Rays scatter [1]. They sing. (unsupported)'
+        """
+        text = self.text
+        for _, end in sorted(self.unsupported, reverse=True):
+            text = f"{text[:end]} (unsupported){text[end:]}"
+        return text
 
 
 class Expansion(msgspec.Struct, frozen=True):
@@ -150,7 +174,8 @@ class Result(msgspec.Struct, frozen=True):
         rows: list[list[str | float | markup.Html]] = [
             [str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits[:SHOWN]
         ]
-        return markup.table(["", "passage", "source", "scores"], rows, caption)
+        table = markup.table(["", "passage", "source", "scores"], rows, caption)
+        return f"{_answer(self)}{table}" if self.answer else table
 
     def __str__(self) -> str:
         """The same in text: a line for the question and one for each hit."""
@@ -160,11 +185,33 @@ class Result(msgspec.Struct, frozen=True):
             lines.append(
                 f"{hit.rank:>3}. {markup.shortened(hit.document.title or hit.document.id, 80)}  {hit.score:.4g}{source}"
             )
+        if self.answer:
+            lines[1:1] = [self.answer.marked, *map(_cited, _places(self.answer))]
         return "\n".join([*lines, *(["  …"] if len(self.hits) > SHOWN else [])])
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001  IPython's signature
         """What IPython writes where there is no HTML, and beside it in a notebook's file."""
         printer.text("…" if cycle else str(self))
+
+
+def _places(answer: Answer) -> list[Citation]:
+    """What it cites, once each, in the order of the passages."""
+    return sorted(dict.fromkeys(answer.citations), key=lambda each: (each.number, each.start))
+
+
+def _cited(citation: Citation) -> str:
+    place = f"{markup.shortened(citation.document, 80)}, {citation.start} to {citation.end}"
+    return f"   [{citation.number}] {markup.shortened(citation.quote)} ({place})"
+
+
+def _answer(result: Result) -> str:
+    """The answer above the ranking: its text, claims that nothing supports underlined, then what it cites."""
+    answer = result.answer or Answer("")
+    quotes = {each.number: each.quote for each in reversed(_places(answer))}
+    body = markup.cited(answer.text, answer.unsupported, quotes)
+    places = "".join(f"<div>{markup.escape(_cited(each)).text}</div>" for each in _places(answer))
+    by = f"<div>{markup.escape(answer.by).text}</div>" if answer.by else ""
+    return f"{markup.STYLE}<div class='sage-answer'>{body.text}<div class='sage-quiet'>{places}{by}</div></div>"
 
 
 def _passage(hit: Hit, words: list[str]) -> markup.Html:

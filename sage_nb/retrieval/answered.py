@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sage_nb.errors import UnknownNameError
 from sage_nb.records import markup
 from sage_nb.records.trec import write_run
-from sage_nb.records.values import Query, Result
+from sage_nb.records.values import Answer, Query, Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +83,11 @@ class Answered(ABC):
         """Milliseconds from the start to the last answer, over the questions answered."""
         return 1000 * self.seconds / max(1, self.done)
 
+    @property
+    def answers(self) -> dict[str, Answer]:
+        """What `answer()` made of the results so far, by the question's id; without those that have none."""
+        return {result.query.id: result.answer for result in self.so_far if result.answer is not None}
+
     def to_pandas(self) -> pd.DataFrame:
         """One row a hit, in PyTerrier's column names: qid, query, docno, rank, score, then title, source, text."""
         import pandas as pd
@@ -108,8 +113,10 @@ class Answered(ABC):
         """The first questions with their first hits."""
         rows: list[list[str | float | markup.Html]] = []
         for result in self.so_far[:SHOWN_QUESTIONS]:
+            if result.answer is not None:
+                rows.append([markup.shortened(result.query.text), "", result.answer.marked, "", ""])
             for hit in result.hits[:SHOWN_HITS]:
-                first = markup.shortened(result.query.text) if hit.rank == 1 else ""
+                first = markup.shortened(result.query.text) if hit.rank == 1 and result.answer is None else ""
                 name = hit.document.title or hit.document.id
                 rows.append([first, str(hit.rank), name, hit.document.source, hit.score])
         caption = f"{self.facts} · {self.pipeline}"

@@ -104,7 +104,7 @@ class Reranking(MapFunction[Result, Result]):
         asked = [[(r.query.text, indexed_text(hit.document)) for hit in r.hits[: self.stage.top]] for r in batch]
         if self.stage.budget is not None:
             return [self._within(result, pairs) for result, pairs in zip(batch, asked, strict=True)]
-        scores = iter(self._scored([pair for pairs in asked for pair in pairs]))
+        scores = iter(self.scored([pair for pairs in asked for pair in pairs]))
         return [self._reranked(r, list(islice(scores, len(pairs)))) for r, pairs in zip(batch, asked, strict=True)]
 
     def _within(self, result: Result, pairs: Sequence[Pair]) -> Result:
@@ -113,7 +113,7 @@ class Reranking(MapFunction[Result, Result]):
         scores = self._known.known(pairs) if self._known else {}
         new = [pair for pair in dict.fromkeys(pairs) if pair not in scores]
         for part in within(new, (self.stage.budget or 0) / 1000 - (time.monotonic() - begun), self._pace):
-            scores.update(zip(part, self._scored(part), strict=True))
+            scores.update(zip(part, self.scored(part), strict=True))
         done = [scores[pair] for pair in takewhile(scores.__contains__, pairs)]
         if len(done) < len(pairs):
             said = f"rerank: {len(done)} of {len(pairs)} within {self.stage.budget:g} ms"
@@ -129,7 +129,8 @@ class Reranking(MapFunction[Result, Result]):
             made = behind(made, result.hits[count:], result.hits[count - 1])
         return made.top(self.stage.k)
 
-    def _scored(self, pairs: Sequence[Pair]) -> list[float]:
+    def scored(self, pairs: Sequence[Pair]) -> list[float]:
+        """One score for each; those that a cache holds are not computed."""
         return self._known.scored(pairs, self._scores) if self._known else self._scores(pairs)
 
     def _scores(self, pairs: Sequence[Pair]) -> list[float]:

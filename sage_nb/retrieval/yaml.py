@@ -24,6 +24,7 @@ HOMES = (  # modules whose stages may be written and read
     "dense",
     "hybrid",
     "rerank",
+    "answer",
     "calibrate",
     "compress",
     "mmr",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +33,16 @@ class PairScores:
     metrics: Metrics
 
     def scored(self, pairs: Sequence[Pair], score: Callable[[Sequence[Pair]], Sequence[float]]) -> list[float]:
-        """A score for each pair, in their order; `score` is called once, for the new ones, each of them once."""
+        """A score for each pair, in their order; `score` is called once, for the new ones, each of them once.
+
+        A NaN is no score: it is given back, and asked for again next time.
+        """
         held = self._held({question for question, _ in pairs})
         new = [pair for pair in dict.fromkeys(pairs) if _digest(pair[1]) not in held[pair[0]]]
         fresh = dict(zip(new, score(new) if new else (), strict=True))
         for (question, passage), value in fresh.items():
             held[question][_digest(passage)] = value
-        self._keep({question: held[question] for question, _ in new})
+        self._keep({question: {p: s for p, s in held[question].items() if not isnan(s)} for question, _ in new})
         self.metrics.count(ITEMS_KNOWN, len(set(pairs)) - len(new))
         return [held[question][_digest(passage)] for question, passage in pairs]
 

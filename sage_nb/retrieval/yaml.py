@@ -27,6 +27,7 @@ HOMES = (  # modules whose stages may be written and read
     "answer",
     "calibrate",
     "compress",
+    "llm_rerank",
     "mmr",
     "prf",
     "refine",

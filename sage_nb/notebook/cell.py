@@ -40,6 +40,7 @@ WORDS = {
     "dedup": "sage_nb.retrieval.refine",
     "fuse": "sage_nb.retrieval.stage",
     "hyde": "sage_nb.retrieval.expand",
+    "iterative": "sage_nb.retrieval.iterative",
     "llm_rerank": "sage_nb.retrieval.llm_rerank",
     "load": "sage_nb.records.load",
     "min_score": "sage_nb.retrieval.refine",

@@ -26,8 +26,15 @@ def identity_of(stage: Described) -> Fingerprinted | Unknown:
         found = _part(value)
         if isinstance(found, Unknown):
             return found
-        parts.update(found.parts if callable(value) and name != "kind" else {name: found.digest})
+        told = found.parts if callable(value) and name != "kind" else {name: found.digest}
+        parts.update({part if part not in parts else f"{name} {part}": digest for part, digest in told.items()})
     return Fingerprinted(fingerprint(parts), parts)
+
+
+def digest_of(value: object) -> str:
+    """Equal where what comes of a field of that value is equal; "" where that cannot be told."""
+    found = _part(value)
+    return "" if isinstance(found, Unknown) else found.digest
 
 
 def generations_of(stage: Described) -> Mapping[str, int]:

@@ -90,10 +90,15 @@ def number_of(result: Passing) -> int:
 
 def texts_of(value: Passing, depth: int) -> tuple[str, ...]:
     """The question and what it was expanded by; nothing where the result at `depth` is known, or there is none."""
-    if value.depth >= depth if isinstance(value, Known) else value.error:
+    if passes(value, depth):
         return ()
     result = result_of(value)
     return result.query.text, *(result.expansion.passages if result.expansion else ())
+
+
+def passes(value: Passing, depth: int) -> bool:
+    """Whether nothing is to be asked: the result at `depth` is known, or the question has failed."""
+    return value.depth >= depth if isinstance(value, Known) else bool(value.error)
 
 
 def _parent(result: Passing) -> str:

@@ -33,6 +33,7 @@ HOMES = (  # modules whose stages may be written and read
     "refine",
     "rm3",
     "expand",
+    "iterative",
     "variants",
 )
 FORMAT = 1

@@ -30,6 +30,7 @@ Namespace = MutableMapping[str, Any]
 WORDS = {
     "Collection": "sage_nb.retrieval.collection",
     "Extractive": "sage_nb.retrieval.extractive",
+    "Routes": "sage_nb.retrieval.routes",
     "OpenAIChat": "sage_nb.models.openai_chat",
     "TransformersChat": "sage_nb.models.transformers_chat",
     "answer": "sage_nb.retrieval.answer",
@@ -46,6 +47,7 @@ WORDS = {
     "min_score": "sage_nb.retrieval.refine",
     "mmr": "sage_nb.retrieval.mmr",
     "multi_query": "sage_nb.retrieval.variants",
+    "multi_source": "sage_nb.retrieval.multi_source",
     "prf": "sage_nb.retrieval.prf",
     "prompt": "sage_nb.retrieval.prompt",
     "pydocs": "sage_nb.corpora.pydocs",

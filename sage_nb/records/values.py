@@ -52,7 +52,8 @@ class Hit(msgspec.Struct, frozen=True):
 
     `rank` starts at 1; `score` is the last stage's; `steps` are all stages that ranked it, oldest first;
     `collection` names where the document lies. `spans` are the characters of its text, (start, end) each, that a
-    refining stage has kept; empty for all of it.
+    refining stage has kept; empty for all of it. `also` are the (collection, id) of documents of other sources that say
+    nearly the same, and stand here no more.
     """
 
     document: Document
@@ -61,6 +62,7 @@ class Hit(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...] = ()
     collection: str = ""
     spans: tuple[tuple[int, int], ...] = ()
+    also: tuple[tuple[str, str], ...] = ()
 
     @property
     def text(self) -> str:
@@ -222,4 +224,5 @@ def _passage(hit: Hit, words: list[str]) -> markup.Html:
 
 def _trail(hit: Hit) -> markup.Html:
     lines = [f"{markup.escape(s.stage).text} #{s.rank} {s.score:.4g}" for s in hit.steps]
+    lines += [f"also {markup.escape(f'{collection}: {document}').text}" for collection, document in hit.also]
     return markup.Html(f"<div class='sage-quiet'>{'<br>'.join(lines)}</div>")

@@ -41,6 +41,16 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True)
+class Patience:
+    """Of a pipeline that can be done without: what it cannot open, or takes too long for, fails its questions only.
+
+    Each call may take `seconds`, or as long as it takes where that is None.
+    """
+
+    seconds: float | None
+
+
+@dataclass(frozen=True)
 class Mark:
     """Where an operator stands in a pipeline whose results are kept.
 
@@ -53,6 +63,7 @@ class Mark:
     key: str | None = None
     by_id: bool = False
     generations: tuple[tuple[str, int], ...] = ()
+    patience: Patience | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class Path:
     generations: tuple[tuple[str, int], ...] = ()
     folders: frozenset[str] = frozenset()
     unknown: str = NOT_KEPT
+    patience: Patience | None = None
 
     @classmethod
     def kept(cls) -> Path:
@@ -92,16 +104,16 @@ class Path:
             generations=tuple(sorted({**dict(self.generations), **step.generations}.items())),
         )
 
-    def into_branch(self) -> Path:
-        """The beginning of a branch of the next stage."""
-        return replace(self, depth=self.depth + (not self.branch), branch=True)
+    def into_branch(self, patience: Patience | None = None) -> Path:
+        """The beginning of a branch of the next stage; one that can be done without has `patience`."""
+        return replace(self, depth=self.depth + (not self.branch), branch=True, patience=patience or self.patience)
 
     def into_questions(self) -> Path:
         """The beginning of a pipeline that the next stage asks questions of its own, as if they were asked alone."""
         unknown = NOT_KEPT if self.unknown == NOT_KEPT else ""
-        return Path(self.depth + (not self.branch), branch=True, unknown=unknown)
+        return Path(self.depth + (not self.branch), branch=True, unknown=unknown, patience=self.patience)
 
     def mark(self, stage: str, *, kept: bool) -> Mark:
         """For the operator that this way leads through last."""
         key = self.key if kept and not self.unknown else None
-        return Mark(stage, self.depth, key, self.by_id, self.generations)
+        return Mark(stage, self.depth, key, self.by_id, self.generations, self.patience)

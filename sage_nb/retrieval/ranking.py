@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from itertools import accumulate
 
 import msgspec
@@ -11,6 +12,7 @@ from sage_nb.errors import SageError
 from sage_nb.records.values import Hit, Result, Step
 from sage_nb.retrieval.fusion import Key, Ranking, get_fusion
 from sage_nb.retrieval.path import Mark
+from sage_nb.retrieval.patience import Patient
 from sage_nb.retrieval.recall import Known, Memory, Passing, result_of
 from sage_nb.runtime.operators.guard import MisuseError, WrongReturnError
 from sage_nb.runtime.operators.lifecycle import opened
@@ -38,9 +40,12 @@ class Answering(MapFunction[Passing, Passing]):
         """Open it, or find the cache."""
         self._context, self._metrics = context, context.metrics
         self._memory = Memory.opened(self._mark, context) if self._mark.key else None
+        patience = self._mark.patience
+        self._patient = Patient(patience.seconds, context.name) if patience else None
         if self._memory is None:
-            self._function.open(context)
-            self._is_open = True
+            with suppress(Exception) if patience else nullcontext():  # each question will meet it anew
+                self._function.open(context)
+                self._is_open = True
 
     def map_batch(self, batch: Sequence[Passing], /) -> list[Passing]:
         """Its results for those that have neither failed nor are known."""
@@ -53,22 +58,27 @@ class Answering(MapFunction[Passing, Passing]):
         """Close it, and commit what waits to be kept."""
         if self._memory:
             self._memory.commit()
+        if self._patient:
+            self._patient.close()
         if self._is_open:
             self._is_open = False
             self._function.close()
 
     def _opened(self) -> Retrieving:
-        """It, open; that it cannot be opened is no question's fault."""
-        if not self._is_open:
+        """It, open; that it cannot be opened is no question's fault, and stops all but what can be done without."""
+        if not self._is_open and self._patient:
+            self._function.open(self._context)
+        elif not self._is_open:
             try:
                 opened(self._function, self._context)
             except SageError as error:
                 raise MisuseError(str(error)) from error
-            self._is_open = True
+        self._is_open = True
         return self._function
 
     def _made(self, asked: list[Result]) -> list[Result]:
-        made = self._opened().map_batch(asked)
+        call = self._opened().map_batch
+        made = self._patient.call(call, asked) if self._patient else call(asked)
         if not isinstance(made, list) or len(made) != len(asked):
             count = len(made) if isinstance(made, list) else f"a {type(made).__name__}"
             raise WrongReturnError(
@@ -171,7 +181,7 @@ def ranked(result: Result, stage: str, scored: Sequence[tuple[Hit, float]]) -> R
 def placed(result: Result, stage: str, scored: Sequence[tuple[Hit, float]], first: int = 1) -> Result:
     """`result` with these hits in this order, from rank `first`, each with `stage`'s word added to its steps."""
     hits = (
-        Hit(hit.document, rank, score, (*hit.steps, Step(stage, rank, score)), hit.collection, hit.spans)
+        msgspec.structs.replace(hit, rank=rank, score=score, steps=(*hit.steps, Step(stage, rank, score)))
         for rank, (hit, score) in enumerate(scored, start=first)
     )
     return msgspec.structs.replace(result, hits=tuple(hits))
@@ -212,7 +222,7 @@ def _united(results: Sequence[Result]) -> dict[Key, Hit]:
         for hit in result.hits:
             held = hits.get(_key(hit))
             steps = (*held.steps, *hit.steps) if held else hit.steps
-            hits[_key(hit)] = Hit(hit.document, hit.rank, hit.score, steps, hit.collection, hit.spans)
+            hits[_key(hit)] = msgspec.structs.replace(hit, steps=steps)
     return hits
 
 

@@ -35,6 +35,8 @@ HOMES = (  # modules whose stages may be written and read
     "expand",
     "iterative",
     "variants",
+    "multi_source",
+    "routes",
 )
 FORMAT = 1
 

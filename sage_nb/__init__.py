@@ -36,6 +36,7 @@ _HOMES = {
     "sage_nb.records.values": ["Answer", "Citation", "Document", "Expansion", "Hit", "Query", "Result", "Step"],
     "sage_nb.retrieval.answer": ["answer"],
     "sage_nb.retrieval.calibrate": ["calibrate"],
+    "sage_nb.retrieval.chat": ["chat"],
     "sage_nb.retrieval.collection": ["Collection"],
     "sage_nb.retrieval.compress": ["compress"],
     "sage_nb.retrieval.extractive": ["Extractive"],

@@ -72,6 +72,11 @@ class Generator(ABC):
         """The function of one's own that writes for it, on which its words depend as well; None where there is none."""
         return None
 
+    @property
+    def at_once(self) -> int:
+        """How many texts it is worth asking for together."""
+        return 1
+
     def limited(self, max_tokens: int) -> Generator:
         """The same, with texts of at most so many tokens; BadValueError where it has no such limit."""
         check_tokens(max_tokens)

@@ -83,6 +83,11 @@ class OpenAIChat(Generator):
         """Server, model, temperature, limit and seed: not how patiently it is asked."""
         return repr((self.base_url, self.model, self.temperature, self.max_tokens, self.seed))
 
+    @property
+    def at_once(self) -> int:
+        """As many as it has under way."""
+        return self.concurrency
+
     def opened(self) -> Writer:
         """A client; the server is not asked yet.
 

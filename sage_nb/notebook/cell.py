@@ -35,6 +35,7 @@ WORDS = {
     "TransformersChat": "sage_nb.models.transformers_chat",
     "answer": "sage_nb.retrieval.answer",
     "calibrate": "sage_nb.retrieval.calibrate",
+    "chat": "sage_nb.retrieval.chat",
     "chunk": "sage_nb.records.chunk",
     "compress": "sage_nb.retrieval.compress",
     "decompose": "sage_nb.retrieval.variants",

@@ -31,6 +31,8 @@ STYLE = (
     ".sage-table mark{background:var(--jp-warn-color3,#ffe8a3);color:inherit;padding:0 .1em;border-radius:.15em}"
     ".sage-answer{max-width:60em;margin:.4em 0 1em;line-height:1.5}.sage-answer sup{cursor:help}"
     ".sage-answer u{text-decoration:underline wavy var(--jp-warn-color1,#c60)}"
+    ".sage-chat{max-width:60em}.sage-asked{background:var(--jp-layout-color2,#eee);border-radius:.6em;"
+    "padding:.3em .8em;margin:.8em 0 .4em auto;width:fit-content;max-width:80%;overflow-wrap:anywhere}"
     "</style>"
 )
 

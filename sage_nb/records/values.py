@@ -177,7 +177,7 @@ class Result(msgspec.Struct, frozen=True):
             [str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits[:SHOWN]
         ]
         table = markup.table(["", "passage", "source", "scores"], rows, caption)
-        return f"{_answer(self)}{table}" if self.answer else table
+        return f"{answer_html(self)}{table}" if self.answer else table
 
     def __str__(self) -> str:
         """The same in text: a line for the question and one for each hit."""
@@ -206,14 +206,18 @@ def _cited(citation: Citation) -> str:
     return f"   [{citation.number}] {markup.shortened(citation.quote)} ({place})"
 
 
-def _answer(result: Result) -> str:
-    """The answer above the ranking: its text, claims that nothing supports underlined, then what it cites."""
+def answer_html(result: Result) -> str:
+    """A result's answer as a notebook shows it: claims that nothing supports underlined; below, what it cites.
+
+    >>> "<sup" in answer_html(Result(Query("q", "x"), answer=Answer("So it is [1].")))
+    True
+    """
     answer = result.answer or Answer("")
     quotes = {each.number: each.quote for each in reversed(_places(answer))}
     body = markup.cited(answer.text, answer.unsupported, quotes)
     places = "".join(f"<div>{markup.escape(_cited(each)).text}</div>" for each in _places(answer))
     by = f"<div>{markup.escape(answer.by).text}</div>" if answer.by else ""
-    return f"{markup.STYLE}<div class='sage-answer'>{body.text}<div class='sage-quiet'>{places}{by}</div></div>"
+    return f"<div class='sage-answer'>{body.text}<div class='sage-quiet'>{places}{by}</div></div>"
 
 
 def _passage(hit: Hit, words: list[str]) -> markup.Html:

@@ -12,6 +12,7 @@ from sage_nb.errors import BadValueError, GeneratorError, UnknownNameError
 from sage_nb.models import openai_chat, transformers_chat  # noqa: F401  the generators that YAML knows
 from sage_nb.models.generator import Conversation, Generator, as_generator, check_tokens
 from sage_nb.models.registry import DEFAULT_ENCODER
+from sage_nb.records.markup import shortened
 from sage_nb.records.values import Answer, Hit, Result
 from sage_nb.retrieval.citations import Checked, Checking, Draft, read
 from sage_nb.retrieval.described import Kind
@@ -26,6 +27,7 @@ from sage_nb.retrieval.yaml import stage
 from sage_nb.stream.function import Context, MapFunction
 
 QUOTES = Extractive()
+QUOTED = 8  # questions that are answered together by quoting
 NOTHING = "Nothing was found for this question."
 
 
@@ -92,6 +94,11 @@ class Reply(Operation):
     def runs_model(self) -> bool:
         """At least the one that scores or checks sentences."""
         return True
+
+    @property
+    def batch(self) -> tuple[int, float]:
+        """A few: what is in hand is what a stop or a kill costs."""
+        return (QUOTED if isinstance(self.generator, Extractive) else self.generator.at_once), 0.005
 
     @property
     def writer(self) -> Generator:
@@ -238,7 +245,7 @@ def _shown(hit: Hit) -> str:
 def _doubts(draft: Draft, checked: Checked) -> Iterator[str]:
     """What a reader of the answer should know."""
     if draft.invented:
-        numbers = ", ".join(map(str, draft.invented))
+        numbers = shortened(", ".join(map(str, draft.invented)), 40)
         yield f"the answer cites {numbers} (marked [?]), and there is no such passage"
     if checked.unsupported:
         count = f"{len(checked.unsupported)} of {len(draft.claims)} claims"
@@ -295,5 +302,9 @@ def answer(
     >>> result.answer.citations
     (Citation(document='d1', start=0, end=13, number=1, quote='Rays scatter.'),)
     """
-    given = generator if isinstance(generator, Extractive) else as_generator(generator)
-    return Reply(given, style, cite, k, max_tokens, prompt)
+    return Reply(answerer(generator), style, cite, k, max_tokens, prompt)
+
+
+def answerer(given: object) -> Generator | Extractive:
+    """What is given as who answers: an Extractive, a Generator, or the name of a registered one."""
+    return given if isinstance(given, Extractive) else as_generator(given)

@@ -137,8 +137,9 @@ class Checking:
     0.45 on it is supported, unless it has a figure that none of them has, or cites a passage that there is not. A claim
     that cites nothing is held against each passage. A sentence without words claims nothing.
 
-    On 250 abstracts of PubMedQA, with the last sentence (their conclusion) as the claim, 78 % of the conclusions pass
-    against their own abstract and 4 % against the most similar other. It sees words, no logic: a "not" too many passes.
+    On 252 abstracts of PubMedQA, with the last sentence (their conclusion) as the claim, 83 % of the conclusions pass
+    against the rest of their own abstract and 6 % against the most similar other (figures not counted; 78 % and 4 % of
+    the 250 on which the threshold was chosen). It sees words, no logic: a "not" too many passes. English.
     """
 
     def __init__(self, encode: Callable[[Sequence[str]], Vectors]) -> None:
@@ -217,8 +218,9 @@ def _claims(text: str, marks: Sequence[_Mark]) -> Iterable[Claim]:
 def _numbers(listed: str) -> list[int]:
     """Those of "1, 3-5"."""
     numbers: list[int] = []
-    for first, last in re.findall(r"(\d+)(?:\s*[-–]\s*(\d+))?", listed):  # noqa: RUF001
-        numbers.extend(range(int(first), int(last or first) + 1) if int(last or first) >= int(first) else ())
+    for first, last in re.findall(r"(\d+)(?:\s*[-–]\s*(\d+))?", listed):  # noqa: RUF001  as models write it
+        least, most = sorted((int(first), int(last or first)))
+        numbers.extend(range(least, most + 1))
     return numbers
 
 

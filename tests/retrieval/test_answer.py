@@ -252,6 +252,15 @@ def test_what_the_words_depend_on_is_computed_anew_and_nothing_else(own, tmp_pat
         cache.close()
 
 
+def test_a_generator_that_cannot_be_opened_ends_the_run_with_its_sentence(monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    pipe = FOUND >> sage.answer(sage.OpenAIChat("http://localhost:1/v1", "m", api_key_env="NO_SUCH_KEY"))
+    with pytest.raises(sage.GeneratorError, match="environment variable 'NO_SUCH_KEY', which is not set"):
+        pipe.search("moon?")
+    with pytest.raises(sage.ModelError, match="is neither a folder nor in the local hub cache"):
+        (FOUND >> sage.answer(sage.TransformersChat("no/such-model"))).search("moon?")
+
+
 def test_a_giant_passage_is_read_to_a_limit(own):
     giant = given(("giant", "The moon is far. " * 60_000))
     (giant >> sage.answer(own("Far [1]."))).search("moon?")

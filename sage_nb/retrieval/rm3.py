@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 from pathlib import Path as Folder
 
 import msgspec
@@ -119,12 +120,16 @@ def rm3(docs: int = 10, terms: int = 10, weight: float = 0.6, *, analyzer: str =
     The relevance model RM1 (Lavrenko & Croft, SIGIR 2001) says how likely a term is where the question is answered;
     its likeliest `terms`, scaled to a sum of 1, are mixed with the question (RM3: Abdul-Jaleel et al., TREC 2004):
 
-        P(t | R) = Σ P(d) · tf(t, d) / |d|   over the hits d,      P(d) = score(d) / Σ score
+        P(t | R) = Σ P(d) · tf(t, d) / |d|   over the hits d,      P(d) = exp(score(d)) / Σ exp(score)
         weight(t) = weight · tf(t, q) / |q|  +  (1 - weight) · P(t | R)
 
-    Scores below 0 (cosines, a reranker's) are counted from the least of them; where all are 0, each hit counts alike.
-    Terms are index terms of the collection that the hits come from, or of `analyzer`; equally likely ones are taken
-    in the order of the alphabet. A question without hits stays as it is, and a note says so.
+    BM25's score is about the logarithm of the odds that a passage is relevant (Robertson & Zaragoza, 2009), so that the
+    first few hits count most; scores that lie close together, such as cosines, make all hits count alike. Terms are
+    index terms of the collection that the hits come from, or of `analyzer`; equally likely ones are taken in the order
+    of the alphabet. A question without hits stays as it is, and a note says so.
+
+    RM3 is for questions that many passages answer: it finds more of them (R@100), and where one passage answers, it
+    may rank that one lower than BM25 alone.
 
     >>> from tempfile import TemporaryDirectory
     >>> from sage_nb.records.values import Document
@@ -145,12 +150,14 @@ def rm3(docs: int = 10, terms: int = 10, weight: float = 0.6, *, analyzer: str =
 def weights_of(scores: Sequence[float]) -> list[float]:
     """P(d) of the hits that have these scores.
 
-    >>> weights_of([3.0, 1.0]), weights_of([0.5, -0.5]), weights_of([0.0, 0.0])
-    ([0.75, 0.25], [1.0, 0.0], [0.5, 0.5])
+    >>> from math import log
+    >>> [round(each, 6) for each in weights_of([log(6), log(2)])]
+    [0.75, 0.25]
+    >>> weights_of([-3.0, -3.0])
+    [0.5, 0.5]
     """
-    least = min(0.0, *scores)
-    total = sum(score - least for score in scores)
-    return [(score - least) / total if total else 1 / len(scores) for score in scores]
+    odds = [exp(score - max(scores)) for score in scores]
+    return [each / sum(odds) for each in odds]
 
 
 def shares(terms: Sequence[str]) -> Weights:

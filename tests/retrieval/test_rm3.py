@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import exp, log
 
 import pytest
 
@@ -43,7 +43,7 @@ def bm25(term, name):
 def test_the_expansion_is_what_one_computes_by_hand(zoo):
     # "quagga" finds d5 (quagga zebra) and d1 (quagga zebra zebra stripes), with scores a and b:
     a, b = bm25("quagga", "d5"), bm25("quagga", "d1")
-    first, second = a / (a + b), b / (a + b)
+    first, second = exp(a) / (exp(a) + exp(b)), exp(b) / (exp(a) + exp(b))
     model = {"quagga": first / 2 + second / 4, "zebra": first / 2 + second / 2, "stripes": second / 4}
     kept = {"quagga": model["quagga"], "zebra": model["zebra"]}  # the two best of three
     total = sum(kept.values())
@@ -76,12 +76,11 @@ def test_the_weight_is_the_questions_share(weight, terms):
     assert made.map(Result(Query("q", "ant hill"), hits(("bee", 2.0)))).expansion == Expansion(terms, (), "plain")
 
 
-def test_scores_below_zero_are_counted_from_the_least_and_equal_ones_alike():
+def test_scores_of_any_size_and_sign_weigh_the_hits_by_their_differences():
     made = Rm3(weight=0.0, analyzer="plain").function()
-    result = made.map(Result(Query("q", "ant"), hits(("bee", 1.0), ("cow", 0.0), ("dog", -1.0))))
-    assert dict(result.expansion.terms) == pytest.approx({"bee": 2 / 3, "cow": 1 / 3})
-    result = made.map(Result(Query("q", "ant"), hits(("bee", 0.0), ("cow", 0.0))))
-    assert dict(result.expansion.terms) == {"bee": 0.5, "cow": 0.5}
+    for base in (0.0, -7.0, 5_000.0):
+        result = made.map(Result(Query("q", "ant"), hits(("bee", base + log(3)), ("cow", base))))
+        assert dict(result.expansion.terms) == pytest.approx({"bee": 0.75, "cow": 0.25})
 
 
 def test_without_hits_the_question_itself_is_searched_and_a_note_says_so(zoo):

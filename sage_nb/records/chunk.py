@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sage_nb.errors import BadValueError, ModelError, UnknownNameError
+from sage_nb.records.headings import Sections
 from sage_nb.records.surrogates import encodable
 from sage_nb.records.values import Document
 
@@ -63,10 +64,12 @@ class Chunker:
         """The passages of `document`, in order; none where it has no text.
 
         A passage is named `id#n` from n = 0, and its `parent` is the document. Its meta has the document's,
-        with the characters `start` to `end` it was cut from, and the document's own `parent` if it has one.
+        with the characters `start` to `end` it was cut from, the document's own `parent` if it has one, and the
+        `section` that its middle stands in, if there are headings ("Guide > Install").
         """
         spans = CUTS[self.by](document.text, self.size, self.overlap) if document.text.strip() else ()
-        return [_passage(document, n, span) for n, span in enumerate(spans)]
+        sections = Sections(document.text)
+        return [_passage(document, n, span, sections) for n, span in enumerate(spans)]
 
 
 def chunk(size: int = 200, overlap: int = 20, by: str = "tokens") -> Chunker:
@@ -96,9 +99,11 @@ def _whole(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool)
 
 
-def _passage(document: Document, n: int, span: Span) -> Document:
+def _passage(document: Document, n: int, span: Span, sections: Sections) -> Document:
     start, end = span
     above = {"parent": document.parent} if document.parent else {}
+    if section := sections.at((start + end) // 2):
+        above["section"] = section
     return Document(
         id=f"{document.id}#{n}",
         text=document.text[start:end],

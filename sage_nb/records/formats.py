@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from sage_nb.errors import BadValueError, MissingExtraError
+from sage_nb.records.headings import headings
 from sage_nb.records.rows import FIELDS, document, numbered, parsed
 from sage_nb.records.values import Document
 
@@ -82,18 +83,7 @@ def heading(text: str) -> str:
     >>> heading("intro\n## Install it ##\n")
     'Install it'
     """
-    fenced, above = False, ""
-    for line in text.splitlines():
-        bare = line.strip()
-        fenced ^= bare.startswith(("```", "~~~"))
-        if fenced:
-            continue
-        if bare.startswith("#") and bare.lstrip("#").startswith((" ", "\t")):
-            return bare.strip("# \t")
-        if above and bare and set(bare) == {"="}:
-            return above
-        above = bare
-    return ""
+    return next((found.title for found in headings(text)), "")
 
 
 def read_text(path: Path) -> Iterator[Document | BadValueError]:

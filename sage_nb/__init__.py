@@ -41,6 +41,7 @@ _HOMES = {
     "sage_nb.retrieval.compress": ["compress"],
     "sage_nb.retrieval.extractive": ["Extractive"],
     "sage_nb.retrieval.fusion": ["fusion"],
+    "sage_nb.retrieval.joined": ["originals"],
     "sage_nb.retrieval.llm_rerank": ["llm_rerank"],
     "sage_nb.retrieval.mmr": ["mmr"],
     "sage_nb.retrieval.prompt": ["prompt"],

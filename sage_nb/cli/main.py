@@ -10,6 +10,7 @@ from typing import Any
 
 from sage_nb.cli.bench import bench_quality
 from sage_nb.cli.bench_cache import bench_cache
+from sage_nb.cli.bench_levels import bench_levels
 from sage_nb.cli.bench_ray import bench_ray, bench_scale
 from sage_nb.cli.bench_stream import bench_stream
 from sage_nb.cli.cluster import status
@@ -77,6 +78,12 @@ def _add_benches(commands: Any) -> None:
     cache.add_argument("--questions", type=int, default=100, help="questions asked (default 100)")
     cache.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     cache.set_defaults(run=lambda options: bench_cache(options.out, options.repeats, options.questions))
+    levels = bench.add_parser("levels", help="passages found by way of their documents, against flat retrieval")
+    levels.add_argument("folder", metavar="DIR", help="a BEIR folder whose documents have a parent")
+    levels.add_argument("--repeats", type=int, default=3, help="how often to measure each time (default 3)")
+    levels.add_argument("--into", metavar="DIR", help="where the collection is built and stays (default: nowhere)")
+    levels.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    levels.set_defaults(run=lambda options: bench_levels(options.folder, options.out, options.repeats, options.into))
     _add_ray_benches(bench)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from sage_nb.errors import CollectionError
 from sage_nb.index.dense import DenseReader, Vectors, write_vectors
 from sage_nb.index.files import SortedStrings, checksum, damaged, read_array, read_table, sync, write_array, write_table
+from sage_nb.index.grouping import FILE, LEVELS, Grouping, read_grouping, read_sums, sums_of, write_levels
 from sage_nb.index.lexical import Ints, Mask, Postings, PostingsReader, merge
 from sage_nb.index.manifest import SegmentEntry
 from sage_nb.records.filters import Filter
@@ -46,6 +47,7 @@ class SegmentData:
         here.mkdir(parents=True)
         self._write_documents(here)
         self.postings.write(here)
+        write_levels(here, self.documents, self.vectors)
         facts = None if self.vectors is None else write_vectors(here, self.vectors, dense)
         for path in (*here.iterdir(), here, folder):
             sync(path)
@@ -71,7 +73,7 @@ class Segment:
 
     def __init__(self, folder: Path, entry: SegmentEntry) -> None:
         self.entry = entry
-        here = folder / "segments" / entry.id
+        self._folder = here = folder / "segments" / entry.id
         _check_files(here, entry)
         self._documents = read_table(here / "documents.arrow")
         self._origins = read_table(here / "origins.arrow")
@@ -84,6 +86,7 @@ class Segment:
             _check_sum(tombstones, entry.tombstones_sum)
             self.live[read_array(tombstones)] = False
         self._filtered: dict[tuple[Filter | None, range], Mask] = {}
+        self._groupings: dict[str, Grouping] = {}
 
     @cached_property
     def ids(self) -> Any:
@@ -124,6 +127,30 @@ class Segment:
                     mask[row] = only.accepts(self.document(int(row)))
             self._filtered[only, among] = mask
         return self._filtered[only, among]
+
+    def grouping(self, level: str) -> Grouping:
+        """The documents or the sections of its rows, dead ones too; worked out where an older sage_nb wrote it."""
+        if level not in self._groupings:
+            if FILE in self.entry.files:
+                self._groupings[level] = read_grouping(self._folder, level)
+            else:
+                rows = map(self.document, range(self.entry.rows))
+                self._groupings[level] = Grouping.of(map(LEVELS[level], rows))
+        return self._groupings[level]
+
+    def sums(self, level: str) -> Vectors | None:
+        """The sum of the live vectors of each of `grouping`'s groups; None where the collection has no vectors."""
+        if self.dense is None:
+            return None
+        grouping, dead = self.grouping(level), np.flatnonzero(~self.live)
+        if sums_of(self._folder, level).name not in self.entry.files:
+            vectors = self.dense.vectors()
+            vectors[dead] = 0
+            return grouping.summed(vectors)
+        sums = read_sums(self._folder, level)
+        if len(dead):
+            np.subtract.at(sums, grouping.numbers[dead], self.dense.vectors(dead))
+        return sums
 
     def vectors(self, rows: Ints) -> Vectors | None:
         """The vectors of `rows`, or None where the collection has none."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sage_nb.index.bm25 import Floats, Statistics, Terms, Weighting, okapi_idf, weights_of
 from sage_nb.index.dense import Vectors
+from sage_nb.index.levels import Level
 from sage_nb.index.lexical import Ints, Mask
 from sage_nb.index.manifest import Manifest
 from sage_nb.index.segment import Origin, Segment
@@ -44,6 +45,7 @@ class Snapshot:
         self._own = [share.rows(segment.entry.rows) for segment in self.segments]
         self._near = share.nearest([segment.entry for segment in self.segments])
         self._bases = np.cumsum([0, *(segment.entry.rows for segment in self.segments)])
+        self._levels: dict[str, Level] = {}
         self._places = np.cumsum([0, *map(len, self._own)])  # where the share of each segment begins in arrays
 
     @property
@@ -137,6 +139,22 @@ class Snapshot:
         """The id of the passage in `row`."""
         at = self._segment(row)
         return str(self.segments[at].ids[row - int(self._bases[at])].as_py())
+
+    def vectors(self, rows: Ints) -> Vectors:
+        """The vectors of `rows`, (n, d); the collection has some."""
+        found = np.zeros((len(rows), self.manifest.settings.dimension), np.float32)
+        at = np.searchsorted(self._bases, rows, "right") - 1
+        for number, segment in enumerate(self.segments):
+            here = at == number
+            if here.any() and (part := segment.vectors(rows[here] - self._bases[number])) is not None:
+                found[here] = part
+        return found
+
+    def level(self, name: str) -> Level:
+        """The rows of a whole snapshot by "document", "section" or "passage"; worked out once."""
+        if name not in self._levels:
+            self._levels[name] = Level(self, name)
+        return self._levels[name]
 
     def documents(self) -> Iterator[Document]:
         """Every live passage."""

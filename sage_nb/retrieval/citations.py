@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from sage_nb.index.analysis import get_analyzer
 from sage_nb.index.dense import Vectors
 from sage_nb.records.sentences import Span, sentences
 from sage_nb.records.values import Citation, Hit
+from sage_nb.retrieval.joined import is_joined, originals
 
 REFUSAL = "The passages do not answer this."  # what the package's prompts ask for where it is so
 SUPPORTED = 0.45  # see `Checking`
@@ -54,6 +56,9 @@ def citation(hit: Hit, span: Span) -> Citation:
     Citation(document='book', start=703, end=708, number=2, quote='rains')
     """
     document, (start, end) = hit.document, span
+    if places := originals(document, start, end) if is_joined(document) else ():
+        longest = max(places, key=lambda place: place.end - place.start)
+        return msgspec.structs.replace(longest, number=hit.rank)
     quote, name, offset = document.text[start:end], document.id, 0
     begun = document.meta.get("start")
     cut = document.id.rpartition("#")[0] == document.parent != "" and isinstance(begun, int)

@@ -66,31 +66,21 @@ class DenseSearching(MapFunction[Result, Result]):
 
     def __init__(self, stage: Dense) -> None:
         self.stage = stage
-        self._own = OwnModels.named(encoder=COLLECTIONS.folder(stage.source.path).snapshot().manifest.settings.encoder)
+        self._encoder = QuestionEncoder(stage.source, repr(stage))
 
     def open(self, context: Context, /) -> None:
         """Load the encoder that the collection was built with, once per process."""
-        self._own.introduce()
         self._reader = self.stage.source.reader(context)
-        self._encoder = encoder_of(self._reader.settings, self.stage.source.name, context.get(Models))
-        self._metrics = context.metrics
-        cell, model = given(context), f"{self._encoder.name} {self._encoder.fingerprint}"
-        self._known = TextVectors(cell, model, repr(self.stage), context.metrics) if cell else None
+        self._encoder.open(context, self._reader.settings)
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
         """All questions encoded in one call, then searched, at one commit."""
         return self._reader.read(partial(self._answered, batch))
 
     def _answered(self, batch: Sequence[Result], pinned: Pinned) -> list[Result]:
-        cut = self._encoder.truncated
-        vectors = self._vectors(batch, pinned.manifest.settings.dimension)
-        expanded = any(result.expansion and result.expansion.passages for result in batch)
-        what = "the question, or a passage in its place," if expanded else "the question"
-        note = (f"{what} was cut to what the encoder reads",) if self._encoder.truncated > cut else ()
+        vectors, note = self._encoder.vectors(batch, pinned.manifest.settings.dimension)
         answers = pinned.dense(vectors, self.stage.k)
-        notes = notes_of(answers, self.stage.k, pinned.manifest.rows, self.stage.source)
-        if len(batch) == 1:  # in a larger batch it is not known whose question was cut
-            notes = (*note, *notes)
+        notes = (*note, *notes_of(answers, self.stage.k, pinned.manifest.rows, self.stage.source))
         return [
             ranked(
                 Result(r.query, (), (*r.notes, *notes), missing=(*r.missing, *answers.missing)),
@@ -100,14 +90,38 @@ class DenseSearching(MapFunction[Result, Result]):
             for r, passages in zip(batch, answers.passages, strict=True)
         ]
 
-    def _vectors(self, batch: Sequence[Result], dimension: int) -> Vectors:
-        """One for each question, (n, dimension); all texts are encoded in one call."""
+
+class QuestionEncoder:
+    """Questions as vectors, by the encoder that a collection was built with; `stage` asks for them."""
+
+    def __init__(self, source: Source, stage: str) -> None:
+        self._collection, self._stage = source.name, stage
+        self._own = OwnModels.named(encoder=COLLECTIONS.folder(source.path).snapshot().manifest.settings.encoder)
+
+    def open(self, context: Context, settings: Settings) -> None:
+        """Load it, once per process; find the cache.
+
+        Raises CollectionError where there are no vectors to compare with, ModelError where its weights are others now.
+        """
+        self._own.introduce()
+        self._encoder = encoder_of(settings, self._collection, context.get(Models))
+        self._metrics = context.metrics
+        cell, model = given(context), f"{self._encoder.name} {self._encoder.fingerprint}"
+        self._known = TextVectors(cell, model, self._stage, context.metrics) if cell else None
+
+    def vectors(self, batch: Sequence[Result], dimension: int) -> tuple[Vectors, tuple[str, ...]]:
+        """One for each question, (n, dimension), all encoded in one call; and a note where a lone one was cut."""
+        cut = self._encoder.truncated
         texts = [(r.query.text, *(r.expansion.passages if r.expansion else ())) for r in batch]
         flat = list(chain.from_iterable(texts))
         vectors = self._known.encoded(flat, self._encoded) if self._known else self._encoded(flat)
         check_vectors(vectors, dimension, [r.query.id for r, each in zip(batch, texts, strict=True) for _ in each])
         ends = np.cumsum([len(each) for each in texts])
-        return np.stack([_mean(part) for part in np.split(vectors, ends[:-1])])
+        expanded = any(len(each) > 1 for each in texts)
+        what = "the question, or a passage in its place," if expanded else "the question"
+        was_cut = len(batch) == 1 and self._encoder.truncated > cut  # of more it is not known which one was
+        note = (f"{what} was cut to what the encoder reads",) if was_cut else ()
+        return np.stack([_mean(part) for part in np.split(vectors, ends[:-1])]), note
 
     def _encoded(self, texts: Sequence[str]) -> Vectors:
         with self._metrics.model_time(len(texts)):

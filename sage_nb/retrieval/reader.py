@@ -101,18 +101,22 @@ class FolderReader:
     @property
     def settings(self) -> Settings:
         """What the collection was built with."""
-        return self._snapshot().manifest.settings
+        return self.snapshot().manifest.settings
 
     def read(self, work: Callable[[Pinned], Out], /) -> Out:
         """`work` on the last commit, which stays readable."""
-        snapshot = self._snapshot()
+        snapshot = self.snapshot()
         return work(PinnedSnapshot(snapshot, self._only, self.scoring(snapshot)))
 
     def scoring(self, snapshot: Snapshot) -> Scoring:
         """What scores words."""
         return snapshot.lexical
 
-    def _snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
+        """The last commit.
+
+        Raises CollectionError where there is nothing in it.
+        """
         snapshot = self._folder.snapshot()
         check_filled(snapshot.manifest, self._folder.path)
         return snapshot

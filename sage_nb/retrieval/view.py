@@ -6,9 +6,13 @@ from dataclasses import replace
 from functools import reduce
 from operator import and_
 
+from typing_extensions import Unpack
+
+from sage_nb.errors import UnknownNameError
 from sage_nb.records.filters import Filter
 from sage_nb.records.filters import where as conditions_of
 from sage_nb.retrieval.dense import Dense
+from sage_nb.retrieval.hierarchical import Belonging, Hierarchical, Retriever, coarse_of, fine_of
 from sage_nb.retrieval.hybrid import Hybrid
 from sage_nb.retrieval.lexical import Lexical
 from sage_nb.retrieval.source import Source
@@ -46,7 +50,7 @@ class View:
 
     def lexical(
         self, k: int = 100, *, variant: str = "lucene", k1: float = 1.2, b: float = 0.75, engine: str = "sage"
-    ) -> Stage:
+    ) -> Lexical:
         """The best `k` by BM25: variants lucene, robertson, okapi, l, plus; engines sage, rank_bm25.
 
         With `engine="rank_bm25"` and no variant named, okapi.
@@ -54,10 +58,28 @@ class View:
         chosen = "okapi" if engine == "rank_bm25" and variant == "lucene" else variant
         return Lexical(self._source, k, chosen, k1, b, engine)
 
-    def dense(self, k: int = 100) -> Stage:
+    def dense(self, k: int = 100) -> Dense:
         """The best `k` by cosine similarity of the collection's encoder."""
         return Dense(self._source, k)
 
-    def hybrid(self, k: int = 100, *, fusion: str = "rrf", weights: tuple[float, ...] = ()) -> Stage:
+    def hybrid(self, k: int = 100, *, fusion: str = "rrf", weights: tuple[float, ...] = ()) -> Hybrid:
         """The best `k` of BM25 and cosine together; `weights` are (lexical, dense)."""
         return Hybrid(self._source, k, fusion, tuple(weights))
+
+    def hierarchical(
+        self,
+        k: int = 10,
+        *,
+        coarse: Retriever | None = None,
+        fine: Retriever | None = None,
+        **how: Unpack[Belonging],
+    ) -> Stage:
+        """The best `k` passages inside the best documents; those that belong together are put together.
+
+        `coarse` ranks documents and sections, `fine` passages, each as a retriever of this collection, hybrid by
+        default; `how`: `levels`, `pool`, `merge` and `expand`. `Hierarchical` says what they do.
+        """
+        if unknown := set(how) - set(Belonging.__annotations__):
+            raise UnknownNameError.of("argument of hierarchical()", min(unknown), Belonging.__annotations__)
+        source = self._source
+        return Hierarchical(source, coarse or coarse_of(source), fine or fine_of(source), k=k, **how)

@@ -22,6 +22,7 @@ HOMES = (  # modules whose stages may be written and read
     "stage",
     "lexical",
     "dense",
+    "hierarchical",
     "hybrid",
     "rerank",
     "answer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -53,12 +54,25 @@ def test_another_seed_draws_other_words_and_nobody_else_s_luck_changes(model):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_a_stream_that_nobody_reads_on_ends_its_thread(model):
+def test_a_stream_that_nobody_reads_on_ends_its_thread_at_once(model):
     before = threading.active_count()
-    pieces = TransformersChat(model, max_tokens=90).opened().stream(TALKS[0])
-    next(pieces)
-    pieces.close()
+    writer = TransformersChat(model, max_tokens=100).opened()
+    whole = len(writer.write(TALKS[2:3])[0].split())
+    assert whole > 50
+    steps = []
+
+    def slowly(*_):
+        steps.append(time.sleep(0.03))
+
+    hook = writer._model.register_forward_hook(slowly)
+    try:
+        pieces = writer.stream(TALKS[2])
+        next(pieces)
+        pieces.close()
+    finally:
+        hook.remove()
     assert threading.active_count() == before
+    assert len(steps) < whole
 
 
 def test_a_conversation_that_is_too_long_is_told_with_the_numbers(model):

@@ -225,9 +225,9 @@ def test_a_server_answers_many_questions_and_one_refusal_costs_one_answer(tmp_pa
 def test_a_prompt_of_ones_own_is_used_and_counts_for_the_cache(own, tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("[user]\nSay $style about $question with $passages", encoding="utf8")
-    reply = sage.answer(own("x"), prompt=str(path))
+    reply = sage.answer("teller of tales", prompt=str(path))
     before = reply.identity().digest
-    (FOUND >> reply).search("the moon?")
+    (FOUND >> sage.answer(own("x"), prompt=str(path))).search("the moon?")
     (message,) = own.asked[0]
     assert message.content.startswith("Say Answer in one or two sentences. about the moon? with [1]\nThe Moon")
     path.write_text("[user]\nNow $style about $question with $passages", encoding="utf8")

@@ -46,6 +46,11 @@ class Wording(Operation):
         """Another question for the next retriever."""
         return "query"
 
+    @property
+    def runs_model(self) -> bool:
+        """The generator's, where that is here."""
+        return True
+
     def beside(self) -> Mapping[str, Any]:
         """The words of its prompt."""
         return {"words": prompt_called(self.prompt).text}

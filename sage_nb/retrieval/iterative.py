@@ -138,11 +138,11 @@ class Hop(msgspec.Struct, frozen=True):
         return self.came.notes
 
     @property
-    def turn(self) -> Turn:
-        """What has been found by now, and what the last round has added."""
+    def new(self) -> Result:
+        """What the last round found first."""
         before = {(hit.collection, hit.document.id) for each in self.rounds[:-1] for hit in each.hits}
-        new = [hit for hit in self.rounds[-1].hits if (hit.collection, hit.document.id) not in before]
-        return Turn(self.found, Result(self.query, tuple(new)))
+        hits = [hit for hit in self.rounds[-1].hits if (hit.collection, hit.document.id) not in before]
+        return Result(self.query, tuple(hits))
 
     @property
     def found(self) -> Result:
@@ -172,7 +172,7 @@ class Turning(MapFunction[tuple[Any, ...], Any]):
         """Hops for those that go on, whose questions are made together; for the others what has been found."""
         values = [self._after(*gathered) for gathered in batch]
         going = {at: value for at, value in enumerate(values) if isinstance(value, Hop)}
-        questions = self._asker.asked([hop.turn for hop in going.values()])
+        questions = self._asker.asked([Turn(hop.found, hop.new) for hop in going.values()])
         for (at, hop), question in zip(going.items(), questions, strict=True):
             values[at] = self._onward(hop, question)
         return values
@@ -197,7 +197,7 @@ class Turning(MapFunction[tuple[Any, ...], Any]):
                 return msgspec.structs.replace(value.came, error=why, expansion=None)
             return _ended(value, missing=why)
         hop = msgspec.structs.replace(value, rounds=(*value.rounds, named(result, f"round {number}")))
-        if not hop.turn.new.hits:
+        if not hop.new.hits:
             return _ended(hop, note=self._stopped(hop, "it found nothing new"))
         if number == self._most or (self._until and self._until(hop.found)):
             return _ended(hop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from itertools import product
 from operator import rshift
@@ -191,6 +191,8 @@ class Parts:
                 f"tune_fusion() tunes a pipeline that ends in a fusion, and {pipe!r} ends in {last.label}; "
                 f"give it what stands before that"
             )
+        given = Choice(last.rule, last.weights)
+        with_fusion(pipe, given)
         at = pipe.steps.index(last)
         runs = [reduce(rshift, [*pipe.steps[:at], part]).run(queries).results for part in last.parts]
         if failed := [result for results in runs for result in results if result.error]:
@@ -202,7 +204,7 @@ class Parts:
             for results in zip(*runs, strict=True)
         }
         depth = min((cut.k for cut in pipe.steps[at + 1 :]), default=None)
-        return cls(rankings, Choice(last.rule, last.weights), depth)
+        return cls(rankings, given, depth)
 
     def fused(self, choice: Choice) -> dict[str, dict[str, float]]:
         """The ranking that the pipeline would give with that choice, by question."""
@@ -294,12 +296,15 @@ def with_share(weights: Sequence[float], at: int, share: float) -> tuple[float, 
 
 
 def with_fusion(pipe: Stage, choice: Choice) -> Stage:
-    """The pipeline with the fusion it ends in by that choice."""
+    """The pipeline with the fusion it ends in by that choice; BadValueError for a stage that takes no weights."""
     if isinstance(pipe, Then):
         if isinstance(pipe.second, Cut):
             return Then(with_fusion(pipe.first, choice), pipe.second)
         return Then(pipe.first, with_fusion(pipe.second, choice))
     stage: Any = pipe
-    name = "rule" if isinstance(pipe, Fused) else "fusion"
+    takes = {field.name for field in fields(stage)}
+    name = next((each for each in ("rule", "fusion") if {each, "weights"} <= takes), None)
+    if name is None:
+        raise BadValueError(f"{pipe!r} fuses without weights of its own; tune a fuse(...) of its parts")
     tuned: Stage = replace(stage, **{name: choice.rule, "weights": choice.weights})
     return tuned

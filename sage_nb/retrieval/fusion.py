@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -26,15 +27,20 @@ class Ranking:
     scores: tuple[float, ...]
     floor: float | None = None
 
-    @property
+    @cached_property
     def low(self) -> float:
         """The least score in it."""
         return min(self.scores, default=0.0)
 
-    @property
+    @cached_property
     def high(self) -> float:
         """The greatest score in it."""
         return max(self.scores, default=0.0)
+
+    @cached_property
+    def deviation(self) -> float:
+        """The standard deviation of its scores."""
+        return statistics.pstdev(self.scores) if len(self.scores) > 1 else 0.0
 
 
 Fusion = Callable[[Sequence[Ranking], Sequence[float]], dict[Key, float]]
@@ -118,7 +124,7 @@ def z_score(rankings: Sequence[Ranking], weights: Sequence[float]) -> dict[Key, 
     >>> z_score([Ranking((("c", "a"), ("c", "b")), (3.0, 1.0))], [1.0])
     {('c', 'a'): 2.0, ('c', 'b'): 0.0}
     """
-    return _summed(rankings, weights, lambda r: [(score - r.low) / (_deviation(r) or 1.0) for score in r.scores])
+    return _summed(rankings, weights, lambda r: [(score - r.low) / (r.deviation or 1.0) for score in r.scores])
 
 
 @fusion("dbsf")
@@ -132,7 +138,7 @@ def distribution_based(rankings: Sequence[Ranking], weights: Sequence[float]) ->
     def scale(ranking: Ranking) -> Sequence[float]:
         if len(ranking.scores) < 2:
             return [0.5] * len(ranking.scores)
-        mean, reach = statistics.fmean(ranking.scores), 3 * _deviation(ranking)
+        mean, reach = statistics.fmean(ranking.scores), 3 * ranking.deviation
         return [min(1.0, max(0.0, each)) for each in _between(ranking, mean - reach, mean + reach)]
 
     return _summed(rankings, weights, scale)
@@ -224,7 +230,3 @@ def _between(ranking: Ranking, low: float, high: float) -> list[float]:
     if high <= low:
         return [1.0] * len(ranking.scores)
     return [(score - low) / (high - low) for score in ranking.scores]
-
-
-def _deviation(ranking: Ranking) -> float:
-    return statistics.pstdev(ranking.scores) if len(ranking.scores) > 1 else 0.0

@@ -15,10 +15,10 @@ from sage_nb.evaluation.significance import randomisation_test
 from sage_nb.evaluation.tuning import Choice, Parts, Search, with_fusion
 from sage_nb.retrieval.fusion import FUSIONS
 from sage_nb.retrieval.ranking import ranked
-from sage_nb.retrieval.stage import Operation, Stage
+from sage_nb.retrieval.stage import Chain, Operation, Stage
 from sage_nb.stream.function import MapFunction
 
-NAMES = "abcdefghij"
+NAMES = [f"{n}{9 - n}" for n in range(10)]
 QUESTIONS = {f"q{n}": f"question {n}" for n in range(40)}
 QRELS = {name: {random.Random(name).choice(NAMES): 1} for name in QUESTIONS}
 
@@ -156,6 +156,15 @@ def test_it_shows_every_fold_and_escapes_what_it_shows():
     assert found._repr_html_().count("<tr>") == 4
 
 
+@dataclass(frozen=True)
+class Mixed(Chain):
+    """A stage that fuses by itself."""
+
+    @property
+    def steps(self):
+        return (GOOD + BAD).steps
+
+
 def failing(result):
     raise ValueError("no such index")
 
@@ -165,6 +174,11 @@ def failing(result):
     [
         (lambda: tuned(GOOD), BadValueError, r"ends in a fusion, and Ranker\(.*\) ends in Ranker\(.*\); give it what"),
         (lambda: tuned(GOOD + BAD >> sage.rerank(3)), BadValueError, r"ends in rerank\(k=3\); give it what stands bef"),
+        (
+            lambda: tuned(Mixed() % 3),
+            BadValueError,
+            r"Mixed\(\) fuses without weights of its own; tune a fuse\(...\) of",
+        ),
         (lambda: tuned(GOOD + BAD, folds=1), BadValueError, "folds=1 must be 2 or more, and at most the 40 judged"),
         (lambda: tuned(GOOD + BAD, folds=41), BadValueError, "folds=41 must be 2 or more, and at most the 40 judged"),
         (lambda: sage.tune_fusion(GOOD + BAD, ["x"], {}), BadValueError, "folds=5 must be .* the 0 judged questions"),

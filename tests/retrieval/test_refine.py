@@ -69,6 +69,12 @@ def test_the_bundled_encoder_serves_and_many_questions_are_answered_as_each_alon
         assert [hit.score for hit in alone] == pytest.approx([hit.score for hit in result], abs=2e-2)  # bf16 on some
 
 
+def test_what_leaves_scores_as_they_are_leaves_their_floor(tmp_path):
+    found = animals(tmp_path).lexical(8)
+    kept = found >> sage.dedup() >> sage.min_score(1) >> sage.compress(60) >> sage.reorder()
+    assert (found.floor, (kept % 3).floor, (kept >> sage.mmr(3)).floor) == (0.0, 0.0, None)
+
+
 # least score
 
 
@@ -242,6 +248,11 @@ def test_another_budget_encodes_nothing_anew(tmp_path, letters):
         assert again.results == (retrieved >> sage.compress(20, encoder="letters")).run(QUESTIONS).results
     finally:
         cache.close()
+
+
+def test_a_text_that_comes_twice_is_encoded_once(letters):
+    (given(("a", "same"), ("b", "same"), ("c", "other")) >> sage.mmr(2, encoder="letters")).search("x")
+    assert sorted(letters.asked) == ["other", "same"]
 
 
 # bad input

@@ -65,6 +65,12 @@ def test_scores_never_rise_where_those_before_did(scorer):
     assert [hit.score for hit in found] == [3.0, 2.0, 2.0, 2.0]
 
 
+def test_nor_where_those_before_rise_behind_the_window(scorer):
+    found = (given(*HITS[:5]) >> sage.reorder() >> rerank(k=9, top=1)).search("x")
+    assert ids(found) == ["d0", "d2", "d4", "d3", "d1"]  # of 10, 8, 6, 7 and 9 before
+    assert [hit.score for hit in found] == [0.0, -2.0, -4.0, -4.0, -4.0]
+
+
 def test_a_top_beyond_the_ranking_is_all_of_it(scorer):
     pipe = given(*HITS)
     assert ids((pipe >> rerank(k=6, top=99)).search("x")) == ids((pipe >> rerank(k=6)).search("x"))

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from sage_nb.errors import BadValueError, GeneratorError, UnknownNameError
+from sage_nb.errors import BadValueError, GeneratorError, SageError, UnknownNameError
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -196,10 +196,16 @@ class _Calling(Writing):
         self._name, self._function = name, function
 
     def stream(self, conversation: Conversation, /) -> Iterator[str]:
-        """What the function gives: a text whole, or piece by piece."""
-        made = self._function(conversation)
-        pieces = [made] if isinstance(made, str) or not isinstance(made, Iterable) else made
-        return not_nothing(self._name, pieces)
+        """What the function gives: a text whole, or piece by piece; GeneratorError where it fails."""
+        try:
+            made = self._function(conversation)
+            pieces = [made] if isinstance(made, str) or not isinstance(made, Iterable) else made
+            yield from not_nothing(self._name, pieces)
+        except SageError:
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise GeneratorError(f"the generator {self._name!r} failed: {why}; look at its function") from error
 
 
 def not_nothing(name: str, pieces: Iterable[object]) -> Iterator[str]:

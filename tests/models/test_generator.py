@@ -54,6 +54,19 @@ def test_what_is_no_text_is_an_error_in_a_sentence(own, gives, said):
         own(lambda _: gives).opened().write([HELLO])
 
 
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_function_that_fails_is_an_error_in_a_sentence(own, pieces):
+    def late(said):
+        yield "half a "
+        raise OSError("no server")
+
+    def at_once(said):
+        raise OSError("no server")
+
+    with pytest.raises(GeneratorError, match="the generator 'own' failed: OSError: no server; look at its function"):
+        own(late if pieces else at_once).opened().write([HELLO])
+
+
 def test_one_that_fails_costs_no_other_its_text(own):
     writer = own(lambda said: said[0].content).opened()
     texts = writer.attempts([HELLO, [sage.Message("user", "")], HELLO])

@@ -13,6 +13,7 @@ from sage_nb.retrieval.ranking import ranked
 from sage_nb.retrieval.stage import Applied
 from sage_nb.runtime.cellcache.store import CellCache
 from tests.retrieval.laws import check_cached, check_value, ids, run_cached
+from tests.runtime.jobs import Once, Paced
 
 FILMS = ["Solarium", "Mirrorfall", "Stalkstone", "Nostalgine", "Rublevard", "Ivanhood", "Sacrifold", "Violinet"]
 PEOPLE = ["Tarkov", "Bergmund", "Fellino", "Kurosa", "Ozumi", "Bressant", "Dreyfuss", "Murnow"]
@@ -268,6 +269,25 @@ def test_a_question_that_failed_before_goes_past_it(films):
 
     (result,) = (Applied(fail) >> sage.iterative(films.lexical(3))).run(["x"]).results
     assert result.error == "fail failed: ValueError: no"
+
+
+def test_a_crash_in_the_middle_of_the_rounds_loses_and_doubles_no_question(films, tmp_path, monkeypatch):
+    monkeypatch.setitem(GENERATORS, "twice", lambda conversation: conversation[-1].content.split()[-1].rstrip("?"))
+    pipe = sage.iterative(sage.multi_query(films.lexical(3), "twice", n=1))
+    asked = [Query(f"q{n}", QUESTIONS[FILMS[n % 8]]) for n in range(120)]
+    env = sage.LocalEnvironment(
+        "rounds",
+        parallelism=2,
+        checkpoint=sage.Checkpointing(str(tmp_path), every=0.01),
+        restart=sage.FixedDelay(9, 0.0),
+    )
+    rows: list[Result] = []
+    source = env.from_source(Paced([Result(query) for query in asked]))
+    source.apply(pipe).map(Once(lambda result: result.query.id == "q100"), on_error="fail").sink(sage.CollectSink(rows))
+    job = env.submit()
+    job.wait()
+    assert job.restarts == 1
+    assert sorted(rows, key=lambda each: int(each.query.id[1:])) == pipe.run(asked).results
 
 
 def test_it_works_beside_and_around_what_deals_out_questions(films, monkeypatch):

@@ -47,6 +47,10 @@ def sometimes(conversation):
     return broken(conversation) if "ant" in last_line(conversation) else neighbours(conversation)
 
 
+def crashing(conversation):
+    raise OSError("no route")
+
+
 def silent(conversation):
     return " \n"
 
@@ -57,7 +61,7 @@ def repeating(conversation):
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
-    for function in (neighbours, wrong, broken, sometimes, silent, repeating):
+    for function in (neighbours, wrong, crashing, broken, sometimes, silent, repeating):
         monkeypatch.setitem(GENERATORS, function.__name__, function)
 
 
@@ -131,6 +135,7 @@ def test_the_questions_of_a_batch_are_asked_of_the_generator_at_once(book):
     ("generator", "why"),
     [
         ("broken", "no server for 'ant'; start one"),
+        ("crashing", "the generator 'crashing' failed: OSError: no route; look at its function"),
         ("silent", "the generator 'silent' gave no text"),
         ("repeating", "there was nothing in the generator's answer to search for"),
     ],

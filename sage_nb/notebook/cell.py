@@ -40,6 +40,7 @@ WORDS = {
     "compress": "sage_nb.retrieval.compress",
     "decompose": "sage_nb.retrieval.variants",
     "dedup": "sage_nb.retrieval.refine",
+    "fit_calibration": "sage_nb.evaluation.calibration",
     "fuse": "sage_nb.retrieval.stage",
     "hyde": "sage_nb.retrieval.expand",
     "iterative": "sage_nb.retrieval.iterative",
@@ -55,6 +56,7 @@ WORDS = {
     "reorder": "sage_nb.retrieval.refine",
     "rerank": "sage_nb.retrieval.rerank",
     "rm3": "sage_nb.retrieval.rm3",
+    "tune_fusion": "sage_nb.evaluation.tuning",
     "where": "sage_nb.records.filters",
 }
 

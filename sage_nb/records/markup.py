@@ -11,7 +11,7 @@ from itertools import pairwise
 # Control characters are shown as U+FFFD: some front ends drop them and some stop at them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _WORD = re.compile(r"\w+")
-_NUMBER = re.compile(r"\[(\d{1,3})\]")  # by which an answer cites a passage
+_NUMBER = re.compile(r"\[(\d{1,3}|\?)\]")  # by which an answer cites a passage, or one that there is not
 _ASKED = 1_000  # characters of a question whose words are looked for
 _SMALL = frozenset(
     {"about", "and", "are", "for", "from", "how", "into", "its", "out", "that", "the", "this", "what", "when"}
@@ -107,10 +107,10 @@ def excerpt(text: str, words: Iterable[str], width: int = 280) -> str:
     return ("… " if start else "") + flat[:width] + (" …" if more else "")
 
 
-def cited(text: str, doubtful: Sequence[tuple[int, int]], quotes: Mapping[int, str]) -> Html:
+def cited(text: str, doubtful: Sequence[tuple[int, int]], quotes: Mapping[str, str]) -> Html:
     """An answer's text: its [numbers] raised, each with its quote at hand, and what is doubtful underlined.
 
-    >>> cited("It <b>ends</b> [1].", [(0, 19)], {1: 'so "it" ends'}).text.partition(" <sup")[0]
+    >>> cited("It <b>ends</b> [1].", [(0, 19)], {"1": 'so "it" ends'}).text.partition(" <sup")[0]
     "<u title='no cited passage supports this'>It &lt;b&gt;ends&lt;/b&gt;"
     """
     opening = {start for start, _ in doubtful}
@@ -122,7 +122,7 @@ def cited(text: str, doubtful: Sequence[tuple[int, int]], quotes: Mapping[int, s
         parts.append("</u>" * (start in closing) + "<u title='no cited passage supports this'>" * (start in opening))
         shown = escape(text[start:end]).text.replace("\n", "<br>")
         if start in numbers:
-            quote = escape(shortened(quotes.get(int(numbers[start][1]), ""))).text
+            quote = escape(shortened(quotes.get(numbers[start][1], ""))).text
             shown = f"<sup title='{quote}'>{shown}</sup>"
         parts.append(shown)
     return Html("".join(parts) + "</u>" * (len(text) in closing))

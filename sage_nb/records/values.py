@@ -188,7 +188,7 @@ class Result(msgspec.Struct, frozen=True):
                 f"{hit.rank:>3}. {markup.shortened(hit.document.title or hit.document.id, 80)}  {hit.score:.4g}{source}"
             )
         if self.answer:
-            lines[1:1] = [self.answer.marked, *map(_cited, _places(self.answer))]
+            lines[1:1] = [self.answer.marked, *_cited(self.answer)]
         return "\n".join([*lines, *(["  …"] if len(self.hits) > SHOWN else [])])
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001  IPython's signature
@@ -201,9 +201,11 @@ def _places(answer: Answer) -> list[Citation]:
     return sorted(dict.fromkeys(answer.citations), key=lambda each: (each.number, each.start))
 
 
-def _cited(citation: Citation) -> str:
-    place = f"{markup.shortened(citation.document, 80)}, {citation.start} to {citation.end}"
-    return f"   [{citation.number}] {markup.shortened(citation.quote)} ({place})"
+def _cited(answer: Answer) -> Iterator[str]:
+    """A line for each place that an answer rests on; with what stands there, where the answer is in other words."""
+    for each in _places(answer):
+        quote = "" if " ".join(each.quote.split()) in answer.text else f" {markup.shortened(each.quote)}"
+        yield f"   [{each.number}]{quote} ({markup.shortened(each.document, 80)}, {each.start} to {each.end})"
 
 
 def answer_html(result: Result) -> str:
@@ -213,11 +215,11 @@ def answer_html(result: Result) -> str:
     True
     """
     answer = result.answer or Answer("")
-    quotes = {each.number: each.quote for each in reversed(_places(answer))}
-    body = markup.cited(answer.text, answer.unsupported, quotes)
-    places = "".join(f"<div>{markup.escape(_cited(each)).text}</div>" for each in _places(answer))
-    by = f"<div>{markup.escape(answer.by).text}</div>" if answer.by else ""
-    return f"<div class='sage-answer'>{body.text}<div class='sage-quiet'>{places}{by}</div></div>"
+    quotes = {str(each.number): each.quote for each in reversed(_places(answer))}
+    body = markup.cited(answer.text, answer.unsupported, {"?": "there is no such passage", **quotes})
+    below = [*_cited(answer), *([f"by {answer.by}"] if answer.by else [])]
+    lines = "".join(f"<div>{markup.escape(line).text}</div>" for line in below)
+    return f"<div class='sage-answer'>{body.text}<div class='sage-quiet'>{lines}</div></div>"
 
 
 def _passage(hit: Hit, words: list[str]) -> markup.Html:

@@ -84,7 +84,7 @@ class Extracting:
         self._embedding = Embedding(DEFAULT_ENCODER, stage)
         reranker = f"the reranker {extractive.model!r}" if extractive.model else "the default reranker"
         scorer = reranker if self._by_reranker else "the bundled encoder and shared words"
-        self._by = f"the best sentences, by {scorer}"
+        self._by = f"Extractive ({scorer})"
 
     def open(self, context: Context, /) -> None:
         """Load the model that scores."""

@@ -23,6 +23,12 @@ SUN = "The Sun is a star. Light from it takes 8 minutes to the Earth. Plants nee
 FOUND = given(("moon", MOON), ("sun", SUN))
 
 
+@pytest.fixture(autouse=True)
+def _by_the_encoder(monkeypatch):
+    """Sentences are scored by it, whatever reranker is at hand."""
+    monkeypatch.setattr(extractive, "reranker_at_hand", lambda: False)
+
+
 @pytest.fixture
 def own(monkeypatch):
     """A generator that says what it is given to say, for one test; what it was asked lies in `own.asked`."""
@@ -138,8 +144,7 @@ def test_a_reranker_scores_sentences_where_one_is_at_hand_and_that_is_said(tmp_p
     monkeypatch.setitem(CROSS_ENCODERS, "longest", Longest)
     answer = (FOUND >> sage.answer(sage.Extractive("longest", 1))).search("do plants need it?").answer
     assert answer.text == "Light from it takes 8 minutes to the Earth. [2]"
-    assert answer.by == "the best sentences, by the reranker 'longest'"
-    monkeypatch.setattr(extractive, "reranker_at_hand", lambda: False)
+    assert answer.by == "Extractive (the reranker 'longest')"
     default = sage.Extractive().fingerprint
     real = sage.Extractive(untrained_cross_encoder(tmp_path))
     assert default != real.fingerprint

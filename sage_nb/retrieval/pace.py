@@ -10,15 +10,18 @@ Item = TypeVar("Item")
 
 
 class Pace:
-    """Seconds that an item takes by the last look, of work that is noted with `saw`."""
+    """Seconds that an item takes, of work that is noted with `saw`: what is long past counts less and less.
+
+    Items count, not parts: a model that takes many at once takes a single one for much longer than its share.
+    """
 
     def __init__(self) -> None:
-        self._each = 0.0
+        self._items = self._seconds = 0.0
 
     def saw(self, items: int, seconds: float) -> None:
         """So many items took so long."""
-        if items:
-            self._each = seconds / items
+        self._items = self._items / 2 + items
+        self._seconds = self._seconds / 2 + seconds
 
     def fits(self, seconds: float) -> int:
         """How many items fit into so many seconds; one as long as nothing has been seen.
@@ -28,7 +31,7 @@ class Pace:
         >>> pace.fits(1.0), pace.fits(-1.0)
         (20, 0)
         """
-        return max(0, int(seconds / self._each)) if self._each else 1
+        return max(0, int(seconds * self._items / self._seconds)) if self._seconds else 1
 
 
 def within(

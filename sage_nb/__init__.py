@@ -53,6 +53,7 @@ _HOMES = {
     "sage_nb.retrieval.rm3": ["rm3"],
     "sage_nb.retrieval.variants": ["decompose", "multi_query"],
     "sage_nb.retrieval.run": ["Run"],
+    "sage_nb.retrieval.learn_routes": ["learn_routes"],
     "sage_nb.retrieval.multi_source": ["multi_source"],
     "sage_nb.retrieval.recall": ["Cell"],
     "sage_nb.retrieval.routes": ["Routes"],

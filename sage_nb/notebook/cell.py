@@ -44,6 +44,7 @@ WORDS = {
     "fuse": "sage_nb.retrieval.stage",
     "hyde": "sage_nb.retrieval.expand",
     "iterative": "sage_nb.retrieval.iterative",
+    "learn_routes": "sage_nb.retrieval.learn_routes",
     "llm_rerank": "sage_nb.retrieval.llm_rerank",
     "load": "sage_nb.records.load",
     "min_score": "sage_nb.retrieval.refine",

@@ -58,7 +58,7 @@ class MultiSource(Stage):
     fusion: str = POOLED
     timeout: float | None = 30.0
     on_error: str = "degrade"
-    route: Any = None
+    route: object = None
     near: float | None = 0.9
     k: int = 100
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from sage_nb.errors import BadValueError, ModelError
 from sage_nb.models.registry import Models
 from sage_nb.records.plain import unpack
+from sage_nb.retrieval.resources import MODELS
 from sage_nb.retrieval.yaml import stage
 from sage_nb.runtime.cellcache.code import Fingerprinted
 from sage_nb.stream.fingerprint import fingerprint
@@ -33,7 +34,11 @@ FACTS = {"encoder", "fingerprint", "names", "weights", "least", "spread"}
 @stage("routes")
 @dataclass(frozen=True)
 class Routes:
-    """Routes that `learn_routes` wrote to the file at `path`: for `multi_source(…, route=Routes(path))`."""
+    """Routes that `learn_routes` wrote to the file at `path`: for `multi_source(…, route=Routes(path))`.
+
+    >>> Routes("routes/medicine")
+    Routes(path='routes/medicine')
+    """
 
     path: str
 
@@ -69,6 +74,10 @@ class Routes:
             ]
 
         return weights
+
+    def weigh(self, text: str) -> Mapping[str, float]:
+        """How much the word of each source counts for a question; 0: it is not asked."""
+        return self.opened(MODELS)([text])[0]
 
     def _data(self) -> bytes:
         try:

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from sage_nb.cli.main import main
+from sage_nb.records.beir import Beir, write_beir
+from sage_nb.records.values import Document, Query
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +56,22 @@ def test_bench_quality_measures_a_folder(home, capsys):
     rows = json.loads(written.read_text())["rows"]
     assert [(row["pipeline"], row["nDCG@10"]) for row in rows] == [(n, "1.0000") for n in ("bm25", "dense", "rrf")]
     assert "bm25" in capsys.readouterr().out
+
+
+def test_bench_levels_compares_ways_to_passages_question_by_question(home, capsys):
+    texts = ("The window slides.", "The barrier aligns.", "A mark tells the time.", "State is kept by key.")
+    documents = [Document(f"{p}-{n}", f"{p}: {t}", parent=p) for p in ("flow", "batch") for n, t in enumerate(texts)]
+    folder = home / "tiny"
+    write_beir(Beir(documents, (Query("q", "the barrier of a flow"),), {"q": {"flow-1": 1}}), folder)
+    assert main(["bench", "levels", str(folder), "--repeats", "1", "--into", str(home / "kept")]) == 0
+    (written,) = (home / "bench").glob("levels-*.json")
+    rows = json.loads(written.read_text())["rows"]
+    assert [row["way"] for row in rows] == ["flat", "best", "whole"] * 4
+    assert {row["R@10"] for row in rows} == {"1.0000"}
+    assert {(row["difference"], row["p"]) for row in rows if row["way"] != "flat"} == {("+0.0000", "1.0000")}
+    assert "hybrid, zscore" in capsys.readouterr().out
+    assert main(["bench", "levels", str(folder), "--repeats", "0"]) == 2
+    assert "bench levels needs 1 repeat or more, got 0" in capsys.readouterr().err
 
 
 def test_bench_stream_measures_each_figure(home, capsys):

@@ -133,6 +133,18 @@ def test_a_groups_vector_is_the_mean_of_its_living_passages(actions, level):
         assert cosines == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_a_dead_passage_leaves_nothing_in_its_documents_vector(tmp_path, old):
+    folder = IndexFolder(tmp_path)
+    folder.commit(VECTORS, segment({"a-0": "ant", "a-1": "bee bee", "b-0": "cow"}))
+    folder.commit(VECTORS, None, ["a-1"])
+    if old:
+        forget(tmp_path)
+    level = IndexFolder(tmp_path).snapshot().level("document")
+    found = dict(zip(map(level.called, level.living), level.dense(vector("ant"), level.living), strict=True))
+    assert found == pytest.approx({"a": 1.0, "b": vector("ant") @ vector("cow")}, abs=1e-6)
+
+
 @settings(max_examples=30, deadline=None)
 @given(STEPS)
 def test_passages_of_a_group_stand_in_the_order_of_the_text(actions):

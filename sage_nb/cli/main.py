@@ -12,6 +12,7 @@ from sage_nb.cli.bench import bench_quality
 from sage_nb.cli.bench_cache import bench_cache
 from sage_nb.cli.bench_levels import bench_levels
 from sage_nb.cli.bench_ray import bench_ray, bench_scale
+from sage_nb.cli.bench_sources import bench_sources
 from sage_nb.cli.bench_stream import bench_stream
 from sage_nb.cli.cluster import status
 from sage_nb.cli.demo import demo
@@ -84,6 +85,13 @@ def _add_benches(commands: Any) -> None:
     levels.add_argument("--into", metavar="DIR", help="where the collection is built and stays (default: nowhere)")
     levels.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     levels.set_defaults(run=lambda options: bench_levels(options.folder, options.out, options.repeats, options.into))
+    sources = bench.add_parser("sources", help="a collection split by the source of its documents, against one piece")
+    sources.add_argument("folder", metavar="DIR", help="a BEIR folder, or docs.jsonl and pairs.jsonl; with a source")
+    sources.add_argument("--questions", type=int, default=400, help="how many to ask (default 400)")
+    sources.add_argument("--documents", type=int, default=4000, help="how many to index (default 4000)")
+    sources.add_argument("--into", metavar="DIR", help="where the collections are built and stay (default: nowhere)")
+    sources.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    sources.set_defaults(run=lambda o: bench_sources(o.folder, o.out, o.questions, o.documents, o.into))
     _add_ray_benches(bench)
 
 

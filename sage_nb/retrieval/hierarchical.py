@@ -62,6 +62,11 @@ class Hierarchical(Chain):
     the section or document, or of its "neighbours", the passages before and after. No text is given twice, none that
     the collection's filter refuses; `originals` finds a place of a merged or widened text in the passages it is from.
 
+    What it is worth, on COVID-QA (98 long articles; 1,380 questions; Recall@10 of passages, paired randomisation test):
+    0.767 as it is by default, 0.739 by flat `hybrid` (p = 0.0003), 0.770 by flat hybrid with z-scores (p = 0.65, no
+    difference), at 1.5 times the time of the search, the question's encoding apart; 0.736 with pool="whole". So it
+    pays by its context, and not by more passages found than the best flat retriever does: `sage-nb bench levels`.
+
     >>> from tempfile import TemporaryDirectory
     >>> from sage_nb.records.values import Document
     >>> from sage_nb.retrieval.collection import Collection

@@ -8,7 +8,6 @@ from pathlib import Path
 from sage_nb.corpora.pydocs import pydocs
 from sage_nb.errors import BadValueError, MissingExtraError
 from sage_nb.evaluation.measures import MEASURES, evaluate
-from sage_nb.models.registry import reranker_at_hand
 from sage_nb.records.columns import text_table
 from sage_nb.records.trec import read_qrels, read_queries
 from sage_nb.retrieval.collection import Collection
@@ -44,10 +43,12 @@ def demo() -> None:
 
 def _pipelines(collection: Collection) -> dict[str, Stage]:
     hybrid = collection.hybrid(100)
-    found = {"BM25": collection.lexical(100), "dense": collection.dense(100), "hybrid": hybrid}
-    if reranker_at_hand():
-        return {**found, "hybrid + rerank": hybrid % 50 >> rerank(k=50)}
-    return found
+    return {
+        "BM25": collection.lexical(100),
+        "dense": collection.dense(100),
+        "hybrid": hybrid,
+        "hybrid + rerank": hybrid >> rerank(k=100, top=50),
+    }
 
 
 def _answer(pipeline: Stage) -> None:

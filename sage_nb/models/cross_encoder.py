@@ -61,7 +61,7 @@ class PairScorer:
         model.to(compute.torch_dtype).eval()
         self._activation, self._tokenizer = model.activation_fn, model.tokenizer
         longest = min(int(model.max_seq_length or 512), 512)
-        self._batched = Batched(model, compute, longest, "scores")
+        self._batched = Batched(model, compute, longest)
 
     @property
     def truncated(self) -> int:
@@ -75,5 +75,5 @@ class PairScorer:
         if not pairs:
             return np.zeros(0, np.float32)
         questions, passages = ([encodable(text) for text in side] for side in zip(*pairs, strict=True))
-        rows = self._batched.run(lambda **options: self._tokenizer(questions, passages, **options))
+        rows = self._batched.run(lambda **options: self._tokenizer(questions, passages, **options), "scores")
         return np.asarray(self._activation(torch.from_numpy(np.stack(rows))).numpy().reshape(-1), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class SentenceEncoder:
             raise ModelError(f"the model {name!r} does not tell its vectors' dimension; name a sentence encoder")
         self.dimension = int(dimension)
         self._tokenizer = model.tokenizer
-        self._batched = Batched(model, compute, int(model.max_seq_length or 512), "sentence_embedding")
+        self._batched = Batched(model, compute, int(model.max_seq_length or 512))
 
     @property
     def truncated(self) -> int:
@@ -76,5 +76,21 @@ class SentenceEncoder:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
         sound = [encodable(text) for text in texts]
-        vectors = np.stack(self._batched.run(lambda **options: self._tokenizer(sound, **options)))
-        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+        vectors = np.stack(self._batched.run(lambda **options: self._tokenizer(sound, **options), "sentence_embedding"))
+        return _unit(vectors)
+
+    def tokens(self, texts: Sequence[str], /) -> list[Floats]:
+        """N texts to n arrays (tokens, dimension) float32, rows of length 1; without the tokens that frame a text."""
+        sound, framing = [encodable(text) for text in texts], list[list[int]]()
+
+        def tokenize(**options: Any) -> Any:
+            encoded = self._tokenizer(sound, **options)
+            framing.extend(each.special_tokens_mask for each in encoded.encodings)
+            return encoded
+
+        rows = self._batched.run(tokenize, "token_embeddings") if texts else []
+        return [_unit(row[np.flatnonzero(np.array(mask) == 0)]) for row, mask in zip(rows, framing, strict=True)]
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)

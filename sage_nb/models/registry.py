@@ -8,17 +8,18 @@ from pathlib import Path
 from threading import RLock
 from typing import TypeVar
 
-from sage_nb.errors import ModelError
 from sage_nb.models.cross_encoder import CrossEncoder, PairScorer
 from sage_nb.models.device import allotted_compute, choose_compute
 from sage_nb.models.encoder import Encoder, SentenceEncoder
-from sage_nb.models.weights import is_at_hand, model_folder, weights_hash
+from sage_nb.models.late_interaction import LateInteraction
+from sage_nb.models.weights import model_folder, weights_hash
 
 EncoderFactory = TypeVar("EncoderFactory", bound=Callable[[], Encoder])
 CrossEncoderFactory = TypeVar("CrossEncoderFactory", bound=Callable[[], CrossEncoder])
 
 DEFAULT_ENCODER = "bundled"
-DEFAULT_RERANKER = "cross-encoder/ms-marco-MiniLM-L6-v2"
+LATE_INTERACTION = "late-interaction"
+DEFAULT_RERANKER = LATE_INTERACTION
 
 ENCODERS: dict[str, Callable[[], Encoder]] = {}
 CROSS_ENCODERS: dict[str, Callable[[], CrossEncoder]] = {}
@@ -100,28 +101,28 @@ class Models:
         return f"{weights_hash(model_folder(name))} {choose_compute().dtype}"
 
     def cross_encoder(self, name: str | None = None) -> CrossEncoder:
-        """The cross-encoder called `name`; without a name the default, if it is at hand or can be fetched."""
+        """The scorer of pairs called `name`: registered, bundled, a folder or a hub name; without one the default."""
         wanted = name or DEFAULT_RERANKER
         with self._lock:
-            return _held(
-                self._cross_encoders, wanted, CROSS_ENCODERS, lambda: _load_reranker(wanted, named=name is not None)
-            )
+            return _held(self._cross_encoders, wanted, CROSS_ENCODERS, lambda: self._scorer(wanted))
 
     def reranker_fingerprint(self, name: str | None = None) -> str:
-        """What the scores of `rerank(model=name)` depend on: its weights and the precision it runs in.
+        """What the scores of a `cross_encoder` depend on: its weights and the precision it runs in.
 
         Loads one's own models only. Raises ModelError where it is not at hand.
         """
         wanted = name or DEFAULT_RERANKER
         if wanted in CROSS_ENCODERS:
             return f"{wanted} {self.cross_encoder(wanted).fingerprint}"  # of its own making: unique under its name only
+        if wanted == LATE_INTERACTION:
+            return f"{wanted} {self.encoder_fingerprint()}"
         return f"{weights_hash(model_folder(wanted))} {choose_compute().dtype}"
 
-
-def reranker_at_hand(name: str | None = None) -> bool:
-    """Whether `rerank(model=name)` would work without a network."""
-    wanted = name or DEFAULT_RERANKER
-    return wanted in CROSS_ENCODERS or is_at_hand(wanted)
+    def _scorer(self, name: str) -> CrossEncoder:
+        if name == LATE_INTERACTION and name not in CROSS_ENCODERS:
+            encoder = _load(DEFAULT_ENCODER, {}, SentenceEncoder)
+            return LateInteraction(encoder)
+        return _load(name, CROSS_ENCODERS, PairScorer)
 
 
 Model = TypeVar("Model")
@@ -149,15 +150,3 @@ def _load(name: str, registered: dict[str, Callable[[], Model]], library: Callab
     if name in registered:
         return registered[name]()
     return library(name, model_folder(name), allotted_compute())
-
-
-def _load_reranker(name: str, *, named: bool) -> CrossEncoder:
-    try:
-        return _load(name, CROSS_ENCODERS, PairScorer)
-    except ModelError as absent:
-        if named:
-            raise
-        raise ModelError(
-            f"no reranker is bundled yet, and the default {name!r} cannot be had here; "
-            f"name one you have: rerank(model='folder or hub name')"
-        ) from absent

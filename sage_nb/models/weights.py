@@ -66,11 +66,6 @@ def cached_folder(name: str) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def is_at_hand(name: str) -> bool:
-    """Whether `name` can be loaded without a network."""
-    return name in BUNDLED_NAMES or Path(name).is_dir() or cached_folder(name) is not None
-
-
 def _fetched(name: str) -> Path:
     """Asked for once, briefly: a hub that does not answer must not hang a notebook."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:

@@ -7,7 +7,7 @@ import platform
 
 from sage_nb.errors import SageError
 from sage_nb.models.device import choose_compute, describe_devices
-from sage_nb.models.registry import DEFAULT_RERANKER, reranker_at_hand
+from sage_nb.models.registry import DEFAULT_RERANKER
 from sage_nb.models.weights import bundled_folder
 from sage_nb.retrieval.source import home
 
@@ -27,7 +27,7 @@ def doctor() -> str:
         ("bundled encoder", _encoder()),
         (
             "default reranker",
-            f"{DEFAULT_RERANKER} ({'at hand' if reranker_at_hand() else 'not on this machine'})",
+            f"{DEFAULT_RERANKER}, mixed with what was found by",
         ),
         ("home", str(home())),
         *((name, _version(name)) for name in PACKAGES),

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import msgspec
 
 from sage_nb.index.analysis import get_analyzer
-from sage_nb.models.registry import DEFAULT_ENCODER, reranker_at_hand
+from sage_nb.models.registry import DEFAULT_ENCODER
 from sage_nb.records.values import Answer, Hit, Result
 from sage_nb.retrieval.citations import citation, kept
 from sage_nb.retrieval.compress import Sentence, sentences_of
 from sage_nb.retrieval.given import check_whole
 from sage_nb.retrieval.near import near_duplicates
-from sage_nb.retrieval.rerank import Rerank, Reranking
+from sage_nb.retrieval.pairing import Pairing
 from sage_nb.retrieval.resources import MODELS
 from sage_nb.retrieval.vectors import Embedding
 from sage_nb.retrieval.yaml import stage
@@ -31,9 +31,9 @@ LIKE = 0.7  # sentences this alike, by their shingles, say the same: the better 
 class Extractive:
     """Answers with the best sentences of the passages, with exact citations; the default, since it needs no LLM.
 
-    A sentence is scored by the reranker `model` (a folder or a hub name). Without a name that is the default reranker
-    if it is at hand, else the bundled encoder: cosine of question and sentence, plus the share of the question's words
-    (stemmed) in the sentence, plus a tenth of 1 / the passage's rank. The answer's `by` says which.
+    A sentence is scored by the cross-encoder `model` (a folder or a hub name). Without a name by the bundled encoder:
+    cosine of question and sentence, plus the share of the question's words (stemmed) in the sentence, plus a tenth of
+    1 / the passage's rank. The answer's `by` says which.
 
     With BM25's first 5 passages and that sum, the two sentences of a short answer hold the gold answer for 89 % of 119
     questions of XQuAD and 70 % of 73 of COVID-QA, of those where any of the passages does; their first alone for 80 %
@@ -55,14 +55,9 @@ class Extractive:
         return f"Extractive({', '.join(f'{name}={value!r}' for name, value in given.items() if value is not None)})"
 
     @property
-    def by_reranker(self) -> bool:
-        """Whether a reranker scores."""
-        return self.model is not None or reranker_at_hand()
-
-    @property
     def fingerprint(self) -> str:
         """What scores: its weights and its precision."""
-        return MODELS.reranker_fingerprint(self.model) if self.by_reranker else MODELS.encoder_fingerprint()
+        return MODELS.reranker_fingerprint(self.model) if self.model else MODELS.encoder_fingerprint()
 
 
 class Limits(NamedTuple):
@@ -79,16 +74,14 @@ class Extracting:
 
     def __init__(self, extractive: Extractive, limits: Limits, stage: str) -> None:
         self._limits = limits
-        self._by_reranker = extractive.by_reranker
-        self._reranking = Reranking(Rerank(model=extractive.model))
+        self._pairing = Pairing(extractive.model, stage) if extractive.model else None
         self._embedding = Embedding(DEFAULT_ENCODER, stage)
-        reranker = f"the reranker {extractive.model!r}" if extractive.model else "the default reranker"
-        scorer = reranker if self._by_reranker else "the bundled encoder and shared words"
+        scorer = f"the reranker {extractive.model!r}" if extractive.model else "the bundled encoder and shared words"
         self._by = f"Extractive ({scorer})"
 
     def open(self, context: Context, /) -> None:
         """Load the model that scores."""
-        (self._reranking if self._by_reranker else self._embedding).open(context)
+        (self._pairing or self._embedding).open(context)
 
     def close(self) -> None:
         """Models stay loaded for others."""
@@ -110,8 +103,8 @@ class Extracting:
         ]
 
     def _scores(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        if self._by_reranker:
-            return self._reranking.scored(pairs)
+        if self._pairing:
+            return self._pairing.scored(pairs)
         vectors = self._embedding.vectors([text for pair in pairs for text in pair])
         cosines = (vectors[::2] * vectors[1::2]).sum(axis=1).tolist()
         return [cosine + _shared(*pair) for cosine, pair in zip(cosines, pairs, strict=True)]

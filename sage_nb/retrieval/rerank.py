@@ -1,4 +1,4 @@
-"""Rerank: score each (question, passage) pair with a cross-encoder and keep the best."""
+"""Rerank: score each (question, passage) pair with a model and keep the best."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from itertools import islice, takewhile
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from sage_nb.errors import ModelError
 from sage_nb.index.text import indexed_text
-from sage_nb.models.registry import Models, OwnModels
 from sage_nb.records.values import Result
 from sage_nb.retrieval.described import Kind
 from sage_nb.retrieval.given import check_k, check_number, check_whole
+from sage_nb.retrieval.mixture import BEFORE, EARLIER, MODELS_MIXED, mixed, with_steps
 from sage_nb.retrieval.pace import Pace, within
+from sage_nb.retrieval.pairing import Pairing
 from sage_nb.retrieval.ranking import Retrieving, behind, ranked
-from sage_nb.retrieval.recall import given
 from sage_nb.retrieval.resources import MODELS
-from sage_nb.retrieval.scores import Pair, PairScores
+from sage_nb.retrieval.scores import Pair
 from sage_nb.retrieval.stage import Operation, Stage
 from sage_nb.retrieval.yaml import stage
 from sage_nb.stream.function import Context, MapFunction
 
 RERANKED = (8, 0.005)  # questions that are reranked together
 
+Scores = tuple[float, ...]  # of one pair, by each model
+
 
 @stage("rerank")
 @dataclass(frozen=True, repr=False)
 class Rerank(Operation):
-    """The best `k` of a ranking by a cross-encoder; `model` is a folder or a hub name, None the default.
+    """The best `k` of a ranking by a model: a folder or a hub name; None mixes the bundled one with earlier scores.
 
     Only the first `top` hits are reranked, and of these as many as `budget` milliseconds allow; the others stay in
     their order behind them.
@@ -73,8 +73,14 @@ class Rerank(Operation):
         return RERANKED if self.budget is None else (1, 0.0)
 
     def beside(self) -> Mapping[str, Any]:
-        """The weights of its model."""
-        return {"weights": MODELS.reranker_fingerprint(self.model)}
+        """The weights of its models, and those of the mixture."""
+        mixture = () if self.model else (EARLIER, MODELS_MIXED, BEFORE)
+        return {"weights": tuple(map(MODELS.reranker_fingerprint, self.models)), "mixture": mixture}
+
+    @property
+    def models(self) -> Sequence[str]:
+        """Those that are asked."""
+        return [self.model] if self.model else list(MODELS_MIXED)
 
     def function(self) -> Retrieving:
         """A `Reranking`."""
@@ -86,34 +92,32 @@ class Reranking(MapFunction[Result, Result]):
 
     def __init__(self, stage: Rerank) -> None:
         self.stage = stage
+        self._pairings = {name: Pairing(name, repr(stage)) for name in stage.models}
         self._pace = Pace()
-        self._own = OwnModels.named(cross_encoder=stage.model or "")
 
     def open(self, context: Context, /) -> None:
-        """Load the model, once per process."""
-        self._own.introduce()
-        models = context.get(Models)
-        self._scorer = models.cross_encoder(self.stage.model)
-        self._metrics = context.metrics
-        cell = given(context)
-        model = models.reranker_fingerprint(self.stage.model) if cell else ""
-        self._known = PairScores(cell, model, repr(self.stage), context.metrics) if cell else None
+        """Load the models, once per process."""
+        for pairing in self._pairings.values():
+            pairing.open(context)
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
         """All pairs of the batch in one call: the scorer fills its batches across questions."""
         asked = [[(r.query.text, indexed_text(hit.document)) for hit in r.hits[: self.stage.top]] for r in batch]
         if self.stage.budget is not None:
             return [self._within(result, pairs) for result, pairs in zip(batch, asked, strict=True)]
-        scores = iter(self.scored([pair for pairs in asked for pair in pairs]))
+        scores = iter(self._scored([pair for pairs in asked for pair in pairs]))
         return [self._reranked(r, list(islice(scores, len(pairs)))) for r, pairs in zip(batch, asked, strict=True)]
 
     def _within(self, result: Result, pairs: Sequence[Pair]) -> Result:
         """As many as the budget allows, best first; what is known costs nothing."""
         begun = time.monotonic()
-        scores = self._known.known(pairs) if self._known else {}
+        held = [pairing.known(pairs) for pairing in self._pairings.values()]
+        scores = {pair: tuple(each[pair] for each in held) for pair in pairs if all(pair in each for each in held)}
         new = [pair for pair in dict.fromkeys(pairs) if pair not in scores]
         for part in within(new, (self.stage.budget or 0) / 1000 - (time.monotonic() - begun), self._pace):
-            scores.update(zip(part, self.scored(part), strict=True))
+            started = time.monotonic()
+            scores.update(zip(part, self._scored(part), strict=True))
+            self._pace.saw(len(part), time.monotonic() - started)
         done = [scores[pair] for pair in takewhile(scores.__contains__, pairs)]
         if len(done) < len(pairs):
             said = f"rerank: {len(done)} of {len(pairs)} within {self.stage.budget:g} ms"
@@ -121,35 +125,29 @@ class Reranking(MapFunction[Result, Result]):
             result = msgspec.structs.replace(result, notes=(*result.notes, said), missing=(*result.missing, left))
         return self._reranked(result, done)
 
-    def _reranked(self, result: Result, scores: Sequence[float]) -> Result:
-        """The first hits by these scores, the rest behind them."""
-        count = len(scores)
-        made = ranked(result, "rerank", list(zip(result.hits[:count], scores, strict=True)))
+    def _reranked(self, result: Result, rows: Sequence[Scores]) -> Result:
+        """The first hits by these scores, a row for each; the rest behind them."""
+        count = len(rows)
+        hits, scores = list(result.hits[:count]), [row[0] for row in rows]
+        if rows and not self.stage.model:
+            hits = with_steps(hits, dict(zip(self._pairings, map(list, zip(*rows, strict=True)), strict=True)))
+            scores = mixed(hits)
+        made = ranked(result, "rerank", list(zip(hits, scores, strict=True)))
         if count < len(result.hits):
             made = behind(made, result.hits[count:], result.hits[count - 1])
         return made.top(self.stage.k)
 
-    def scored(self, pairs: Sequence[Pair]) -> list[float]:
-        """One score for each; those that a cache holds are not computed."""
-        return self._known.scored(pairs, self._scores) if self._known else self._scores(pairs)
-
-    def _scores(self, pairs: Sequence[Pair]) -> list[float]:
-        """A finite score for each pair, whoever wrote the scorer."""
-        begun = time.monotonic()
-        with self._metrics.model_time(len(pairs)):
-            name, scores = self._scorer.name, np.asarray(self._scorer.score(pairs), np.float32).reshape(-1)
-        self._pace.saw(len(pairs), time.monotonic() - begun)
-        if len(scores) != len(pairs):
-            raise ModelError(
-                f"the reranker {name!r} gave {len(scores)} scores for {len(pairs)} pairs; return one for each"
-            )
-        if not np.isfinite(scores).all():
-            raise ModelError(f"the reranker {name!r} gave NaN or infinity; try SAGE_DTYPE=float32")
-        return scores.tolist()
+    def _scored(self, pairs: Sequence[Pair]) -> list[Scores]:
+        """For each pair what each model says."""
+        return list(zip(*(pairing.scored(pairs) for pairing in self._pairings.values()), strict=True))
 
 
 def rerank(k: int = 10, model: str | None = None, *, top: int | None = None, budget: float | None = None) -> Stage:
-    """The best `k` of a ranking, by a cross-encoder (a folder or a hub name).
+    """The best `k` of a ranking, by a cross-encoder (a folder or a hub name), or by what the package brings.
+
+    Without a `model` it is the weighted mean of standard scores (`sage_nb.retrieval.mixture`): of the bundled late
+    interaction, and of the BM25 and dense scores that the hits came with, or of their ranking where they have none.
+    Such a score says which passage is better for this question, not how good it is.
 
     `top=30` reranks the first 30 only; `budget=100` as many, from the first on, as 100 milliseconds a question allow.
     The others stay behind them in the order they had, as far as `k` reaches. A cascade is two of them, the cheap model

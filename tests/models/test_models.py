@@ -15,7 +15,7 @@ from sage_nb.models.batching import in_halves, token_batches
 from sage_nb.models.cross_encoder import PairScorer
 from sage_nb.models.device import Compute, allotted_compute, choose_compute, cpu_has_bf16
 from sage_nb.models.encoder import SentenceEncoder
-from sage_nb.models.registry import Models, reranker_at_hand
+from sage_nb.models.registry import Models
 from sage_nb.models.weights import bundled_folder, checked
 
 FP32 = Compute("cpu", "float32")
@@ -152,12 +152,6 @@ def test_a_hub_name_out_of_reach_is_said_at_once():
         ModelError, match="'someone/some-model' is neither a folder nor in the local hub cache, and HF_H"
     ):
         Models().encoder("someone/some-model")
-
-
-def test_without_a_reranker_it_is_said_how_to_name_one():
-    assert not reranker_at_hand()
-    with pytest.raises(ModelError, match=r"no reranker is bundled yet, .* rerank\(model='folder or hub name'\)"):
-        Models().cross_encoder()
 
 
 def test_tampered_weights_are_refused(tmp_path):

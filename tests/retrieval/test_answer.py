@@ -11,7 +11,6 @@ from sage_nb.models.generator import GENERATORS
 from sage_nb.models.registry import CROSS_ENCODERS
 from sage_nb.models.untrained import untrained_cross_encoder
 from sage_nb.records.codec import decode, encode
-from sage_nb.retrieval import extractive
 from sage_nb.retrieval.answer import NOTHING
 from sage_nb.retrieval.citations import REFUSAL
 from sage_nb.runtime.cellcache.store import CellCache

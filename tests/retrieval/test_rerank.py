@@ -103,9 +103,9 @@ def test_without_the_budget_being_heeded_the_test_before_would_fail(scorer, monk
 
 
 def test_what_a_budget_cut_is_not_kept_but_the_scores_of_its_pairs_are(tmp_path, scorer):
-    pipe, cache = animals(tmp_path).lexical(20) >> rerank(k=20, budget=60), CellCache(tmp_path / "cache")
+    pipe, cache = animals(tmp_path).lexical(20) >> rerank(k=20, budget=1500), CellCache(tmp_path / "cache")
     asked = QUESTIONS[:1]
-    scorer.pause = 0.01
+    scorer.pause = 0.15  # 3 seconds for all 20
     try:
         first = run_cached(pipe, cache, asked).results[0]
         assert first.missing

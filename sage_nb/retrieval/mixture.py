@@ -1,0 +1,63 @@
+"""The default reranker's score: what the bundled model says of a passage, weighed with what was said before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from sage_nb.models.registry import LATE_INTERACTION
+from sage_nb.records.values import Hit, Step
+
+MODELS_MIXED = {LATE_INTERACTION: 1.0}  # models that are asked, and how much their word counts
+EARLIER = {"bm25": 1.0, "dense": 0.5}  # steps of the hits that count, where there are any
+BEFORE = 1.0  # how much the ranking as it came counts where there are none
+
+
+def with_steps(hits: Sequence[Hit], scores: Mapping[str, Sequence[float]]) -> list[Hit]:
+    """The hits with one more step for each model: its score, and the rank that this alone would give."""
+    made = list(hits)
+    for name, column in scores.items():
+        order = sorted(range(len(made)), key=lambda at: (-column[at], made[at].document.id, made[at].collection))
+        ranks = {at: rank for rank, at in enumerate(order, start=1)}
+        made = [
+            msgspec.structs.replace(hit, steps=(*hit.steps, Step(name, ranks[at], column[at])))
+            for at, hit in enumerate(made)
+        ]
+    return made
+
+
+def mixed(hits: Sequence[Hit]) -> list[float]:
+    """A score for each: the weighted mean of its steps' standard scores among these hits.
+
+    A step's scores have mean 0 and deviation 1 over the hits (a standard score; as a fusion, Montague & Aslam, CIKM
+    2001), so that steps of unlike units can be weighed. A hit that a step did not rank has the least score that the
+    step gave. The mean is of this question's hits: it tells which passage is better, not how good one is.
+
+    >>> from sage_nb.records.values import Document
+    >>> def hit(name, **scores):
+    ...     return Hit(Document(name, ""), 1, 0.0, tuple(Step(step, 1, score) for step, score in scores.items()))
+    >>> mixed([hit("a", bm25=3.0, dense=0.9), hit("b", bm25=1.0, dense=0.5)])
+    [1.0, -1.0]
+    """
+    weights = {**EARLIER, **MODELS_MIXED}
+    columns = {name: column for name in weights if (column := _column(hits, name)) is not None}
+    if not columns.keys() & EARLIER.keys():
+        columns["before"], weights["before"] = np.array([hit.score for hit in hits], np.float64), BEFORE
+    total = sum(weights[name] * _standard(column) for name, column in columns.items())
+    mean: list[float] = np.asarray(total / sum(weights[name] for name in columns)).tolist()
+    return mean
+
+
+def _column(hits: Sequence[Hit], name: str) -> np.ndarray | None:
+    """What the step called `name` gave each hit; None where it ranked none."""
+    given = [hit.scores.get(name) for hit in hits]
+    known = [score for score in given if score is not None]
+    return np.array([min(known) if score is None else score for score in given], np.float64) if known else None
+
+
+def _standard(column: np.ndarray) -> np.ndarray:
+    """Mean 0 and deviation 1; all 0 where there is no difference worth the name."""
+    deviation = column.std()
+    return (column - column.mean()) / deviation if deviation > 1e-9 else np.zeros_like(column)

@@ -1,0 +1,101 @@
+"""The default reranker: which scores it weighs, what it says of each, and that it keeps the laws of a stage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies
+
+import sage_nb as sage
+from sage_nb.models.registry import LATE_INTERACTION, Models
+from sage_nb.records.values import Document, Hit, Step
+from sage_nb.retrieval.mixture import EARLIER, MODELS_MIXED, mixed
+from sage_nb.runtime.cellcache.store import CellCache
+from tests.retrieval.laws import QUESTIONS, animals, check_value, given, run_cached
+
+TEXTS = [("lock", "A thread holds the lock."), ("rain", "It rains."), ("door", "The lock of a door is made of steel.")]
+
+
+def hits(*columns):
+    """One hit for each, with these scores by step."""
+    return [
+        Hit(Document(f"d{n}", ""), n + 1, -float(n), tuple(Step(name, 1, score) for name, score in column.items()))
+        for n, column in enumerate(columns)
+    ]
+
+
+def standard(values):
+    return (np.array(values) - np.mean(values)) / np.std(values)
+
+
+def test_it_is_the_weighted_mean_of_standard_scores():
+    bm25, near = [9.0, 4.0, 2.0], [0.2, 0.9, 0.4]
+    found = mixed(hits(*({"bm25": b, LATE_INTERACTION: n} for b, n in zip(bm25, near, strict=True))))
+    weights = EARLIER["bm25"], MODELS_MIXED[LATE_INTERACTION]
+    wanted = (weights[0] * standard(bm25) + weights[1] * standard(near)) / sum(weights)
+    np.testing.assert_allclose(found, wanted)
+
+
+def test_what_a_step_did_not_rank_has_the_least_that_it_gave():
+    left_out = mixed(hits({"bm25": 9.0, "dense": 0.5}, {"bm25": 4.0}, {"bm25": 2.0, "dense": 0.1}))
+    least = mixed(hits({"bm25": 9.0, "dense": 0.5}, {"bm25": 4.0, "dense": 0.1}, {"bm25": 2.0, "dense": 0.1}))
+    assert left_out == least
+
+
+def test_without_earlier_steps_the_ranking_as_it_came_counts():
+    found = mixed(hits({LATE_INTERACTION: 0.1}, {LATE_INTERACTION: 0.1}, {LATE_INTERACTION: 0.1}))
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == 3
+
+
+@for_all(strategies.lists(strategies.floats(-1e3, 1e3), min_size=1, max_size=9), strategies.floats(0.1, 50))
+def test_units_do_not_matter(scores, unit):
+    one, other = (mixed(hits(*({"bm25": each * by} for each in scores))) for by in (1, unit))
+    np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_each_hit_tells_what_the_model_said():
+    found = (given(*((name, text, 1.0) for name, text in TEXTS)) >> sage.rerank()).search("who holds the lock?")
+    assert found.hits[0].document.id == "lock"
+    said = {hit.document.id: hit.scores[LATE_INTERACTION] for hit in found}
+    model = Models().cross_encoder(LATE_INTERACTION)
+    wanted = model.score([("who holds the lock?", text) for _, text in TEXTS])
+    np.testing.assert_allclose([said[name] for name, _ in TEXTS], wanted, atol=0.01)
+    best = max(found, key=lambda hit: hit.scores[LATE_INTERACTION])
+    assert {step.stage: step.rank for step in best.steps}[LATE_INTERACTION] == 1
+
+
+@pytest.mark.parametrize("how", [{"k": 20}, {"k": 20, "top": 7}, {"k": 20, "budget": 1e6}])
+def test_many_questions_at_once_are_answered_as_each_alone(tmp_path, how):
+    """To within what bfloat16 tells apart: the width of a batch changes the order of its sums."""
+    pipe = animals(tmp_path).lexical(20) >> sage.rerank(**how)
+    many = pipe.run(QUESTIONS).results
+    alone = [pipe.run([question]).results[0] for question in QUESTIONS]
+    for one, other in zip(many, alone, strict=True):
+        scores = {hit.document.id: hit.score for hit in other}
+        assert {hit.document.id: hit.score for hit in one} == pytest.approx(scores, abs=0.1)
+
+
+def test_what_a_cache_holds_is_not_asked_again(tmp_path):
+    cache = CellCache(tmp_path / "cache")
+    try:
+        pipe = animals(tmp_path).lexical(20)
+        first = run_cached(pipe >> sage.rerank(5), cache)
+        second = run_cached(pipe >> sage.rerank(5), cache)
+        assert first.results == second.results
+        assert second.stages["rerank(k=5)"]["computed"] == 0
+        deeper = run_cached(pipe >> sage.rerank(6), cache)
+        counts = deeper.stages["rerank(k=6)"]
+        assert counts["computed"] == len(QUESTIONS)
+        assert counts["model_calls"] == 0
+    finally:
+        cache.close()
+
+
+def test_it_is_written_and_read_as_what_it_is():
+    check_value(sage.rerank(5, top=20))
+
+
+def test_nothing_to_rerank_stays_nothing():
+    assert len((given() >> sage.rerank()).search("x")) == 0

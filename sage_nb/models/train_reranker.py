@@ -124,7 +124,7 @@ class Trainer:
         torch.manual_seed(self.recipe.seed + self.step)  # of dropout: the same after a resume
         with torch.autocast(self.device.type, torch.bfloat16):
             scores = self._scores(groups)
-        loss = torch.stack(list(_divergences(scores.float(), groups))).mean()
+        loss: Any = torch.stack(list(_divergences(scores.float(), groups))).mean()
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -198,9 +198,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         many = isinstance(default, tuple)
         kind = int if many else type(default)
         parser.add_argument(f"--{name}", type=kind, nargs="+" if many else None, default=default)
-    given = vars(parser.parse_args(argv))
+    given: dict[str, Any] = vars(parser.parse_args(argv))
     path, out = given.pop("groups"), given.pop("out")
-    recipe = Recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    recipe = Recipe(**{**given, "layers": tuple(given["layers"])})
     begun, losses = time.monotonic(), []
     for step, steps, loss in train(read_groups(path), out, recipe):
         losses.append(loss)

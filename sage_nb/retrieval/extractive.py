@@ -96,7 +96,7 @@ class Extracting:
             for each in own
         ]
         scores = iter(self._scores(asked))
-        favour = 0.0 if self._by_reranker else RANKED
+        favour = 0.0 if self._pairing else RANKED
         return [
             self._replied(result, hits, _by_score(own, [next(scores) + favour / (each.place + 1) for each in own]))
             for (result, hits), own in zip(batch, found, strict=True)

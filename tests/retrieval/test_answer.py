@@ -22,12 +22,6 @@ SUN = "The Sun is a star. Light from it takes 8 minutes to the Earth. Plants nee
 FOUND = given(("moon", MOON), ("sun", SUN))
 
 
-@pytest.fixture(autouse=True)
-def _by_the_encoder(monkeypatch):
-    """Sentences are scored by it, whatever reranker is at hand."""
-    monkeypatch.setattr(extractive, "reranker_at_hand", lambda: False)
-
-
 @pytest.fixture
 def own(monkeypatch):
     """A generator that says what it is given to say, for one test; what it was asked lies in `own.asked`."""

@@ -9,7 +9,6 @@ import pytest
 import sage_nb as sage
 from sage_nb.errors import BadValueError, UnknownNameError
 from sage_nb.models.generator import GENERATORS
-from sage_nb.retrieval import extractive
 from sage_nb.retrieval.answer import NOTHING
 from sage_nb.retrieval.follow_up import leaning
 from tests.models.chat_server import refuses, serving
@@ -27,12 +26,6 @@ def book(tmp_path):
     made = sage.Collection(str(tmp_path / "book"), encoder=None)
     made.add(DOCUMENTS, progress=False)
     return made.lexical(2)
-
-
-@pytest.fixture(autouse=True)
-def _by_the_encoder(monkeypatch):
-    """Sentences are scored by it, whatever reranker is at hand."""
-    monkeypatch.setattr(extractive, "reranker_at_hand", lambda: False)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from sage_nb.cli.bench import bench_quality
 from sage_nb.cli.bench_cache import bench_cache
 from sage_nb.cli.bench_levels import bench_levels
+from sage_nb.cli.bench_quality import bench_quality
 from sage_nb.cli.bench_ray import bench_ray, bench_scale
 from sage_nb.cli.bench_sources import bench_sources
 from sage_nb.cli.bench_stream import bench_stream
@@ -65,10 +65,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_benches(commands: Any) -> None:
     bench = commands.add_parser("bench", help="measure").add_subparsers(required=True, metavar="WHAT")
-    quality = bench.add_parser("quality", help="nDCG@10, R@100 and RR of BM25, dense and RRF on collections")
-    quality.add_argument("folders", nargs="+", metavar="DIR", help="BEIR folders")
-    quality.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
-    quality.set_defaults(run=lambda options: bench_quality(options.folders, options.out))
     stream = bench.add_parser("stream", help="throughput, latency, checkpoints and memory of the dataflow")
     stream.add_argument("--repeats", type=int, default=5, help="how often to measure each figure (default 5)")
     stream.add_argument("--scale", type=float, default=1.0, help="share of the records to run (default 1)")
@@ -79,6 +75,17 @@ def _add_benches(commands: Any) -> None:
     cache.add_argument("--questions", type=int, default=100, help="questions asked (default 100)")
     cache.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     cache.set_defaults(run=lambda options: bench_cache(options.out, options.repeats, options.questions))
+    _add_retrieval_benches(bench)
+    _add_ray_benches(bench)
+
+
+def _add_retrieval_benches(bench: Any) -> None:
+    quality = bench.add_parser("quality", help="BM25, dense, RRF and the default pipeline on collections")
+    quality.add_argument("folders", nargs="+", metavar="DIR", help="BEIR folders, or data/pydocs")
+    quality.add_argument("--half", action="store_true", help="only questions about the second half of the documents")
+    quality.add_argument("--into", metavar="DIR", help="where the collections are built and stay (default: nowhere)")
+    quality.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    quality.set_defaults(run=lambda o: bench_quality(o.folders, o.out, half=o.half, into=o.into))
     levels = bench.add_parser("levels", help="passages found by way of their documents, against flat retrieval")
     levels.add_argument("folder", metavar="DIR", help="a BEIR folder whose documents have a parent")
     levels.add_argument("--repeats", type=int, default=3, help="how often to measure each time (default 3)")
@@ -92,7 +99,6 @@ def _add_benches(commands: Any) -> None:
     sources.add_argument("--into", metavar="DIR", help="where the collections are built and stay (default: nowhere)")
     sources.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     sources.set_defaults(run=lambda o: bench_sources(o.folder, o.out, o.questions, o.documents, o.into))
-    _add_ray_benches(bench)
 
 
 def _add_ray_benches(bench: Any) -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     import torch
 
 STATE, PROGRESS = "training.pt", "progress.json"
+# What makes a step on a CPU 2.3 times as fast: no dropout (one pass over much data needs none), attention without the
+# fused kernel, whose backward in bfloat16 is slow, and embeddings, two thirds of all weights, that stay as they are.
+UNDROPPED = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+PLAIN = {"attn_implementation": "eager"}
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -105,13 +109,16 @@ class Trainer:
         from sentence_transformers import CrossEncoder
 
         self.out, self.recipe, self.step = out, recipe, 0
-        torch.manual_seed(recipe.seed)
         if not (out / PROGRESS).exists():
             untrained_cross_encoder(out, recipe.seed, recipe.layers)
-        self.encoder = CrossEncoder(str(out), num_labels=1, max_length=recipe.length)
+        self.encoder = CrossEncoder(
+            str(out), num_labels=1, max_length=recipe.length, config_kwargs=UNDROPPED, model_kwargs=PLAIN
+        )
         self.device = self.encoder.device
         self.model: Any = self.encoder.model.train()
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=recipe.rate, weight_decay=0.01)
+        self.model.bert.embeddings.requires_grad_(requires_grad=False)
+        learning = [each for each in self.model.parameters() if each.requires_grad]
+        self.optimizer = torch.optim.AdamW(learning, lr=recipe.rate, weight_decay=0.01)
         if (out / PROGRESS).exists():
             self._resume()
 
@@ -121,7 +128,6 @@ class Trainer:
 
         for each in self.optimizer.param_groups:
             each["lr"] = rate
-        torch.manual_seed(self.recipe.seed + self.step)  # of dropout: the same after a resume
         with torch.autocast(self.device.type, torch.bfloat16):
             scores = self._scores(groups)
         loss: Any = torch.stack(list(_divergences(scores.float(), groups))).mean()

@@ -54,8 +54,27 @@ def test_bench_quality_measures_a_folder(home, capsys):
     assert main(["bench", "quality", str(folder)]) == 0
     (written,) = (home / "bench").glob("quality-*.json")
     rows = json.loads(written.read_text())["rows"]
-    assert [(row["pipeline"], row["nDCG@10"]) for row in rows] == [(n, "1.0000") for n in ("bm25", "dense", "rrf")]
+    ways = ("bm25", "dense", "rrf", "default")
+    assert [(row["pipeline"], row["nDCG@10"]) for row in rows] == [(n, "1.0000") for n in ways]
+    assert [(row["against"], row["difference"], row["p"]) for row in rows[2:]] == [
+        ("default to rrf", "+0.0000", "1.0000"),
+        ("default to bm25", "+0.0000", "1.0000"),
+    ]
     assert "bm25" in capsys.readouterr().out
+
+
+def test_bench_quality_asks_about_the_second_half_where_it_is_told_to(home):
+    documents = [Document(f"d{n}", text) for n, text in enumerate(("rain", "snow", "wind", "hail"))]
+    folder = home / "weather"
+    asked = (Query("early", "hail"), Query("late", "hail"))  # what is judged of the first is not what it finds
+    write_beir(Beir(documents, asked, {"early": {"d0": 1}, "late": {"d3": 1}}), folder)
+    scores = []
+    for more in ([], ["--half"]):
+        assert main(["bench", "quality", str(folder), "--into", str(home / "kept"), "--out", str(home), *more]) == 0
+        written = max(home.glob("quality-*.json"), key=lambda path: path.stat().st_mtime_ns)
+        scores.append(json.loads(written.read_text())["rows"][0]["RR"])
+        written.unlink()
+    assert float(scores[0]) < float(scores[1]) == 1.0
 
 
 def test_bench_levels_compares_ways_to_passages_question_by_question(home, capsys):

@@ -16,6 +16,7 @@ from sage_nb.cli.bench_sources import bench_sources
 from sage_nb.cli.bench_stream import bench_stream
 from sage_nb.cli.cluster import status
 from sage_nb.cli.demo import demo
+from sage_nb.cli.groups import INSTALLED, make_groups
 from sage_nb.errors import SageError
 from sage_nb.records.chunk import chunk
 from sage_nb.records.load import load
@@ -59,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     looked = cluster.add_parser("status", help="nodes, and what they have free")
     looked.add_argument("--address", help="host:port of its head (default: the one on this machine)")
     looked.set_defaults(run=lambda options: print(status(options.address)))
+    learned = commands.add_parser("groups", help="make the file that the bundled reranker is trained on")
+    learned.add_argument("out", help="a .jsonl file")
+    learned.add_argument("folders", nargs="*", metavar="DIR", help="more pairs: pairs.jsonl with docs.jsonl, or BEIR")
+    learned.add_argument("--most", type=int, default=3000, help="questions of each source (default 3000)")
+    learned.add_argument(
+        "--installed", nargs="*", choices=INSTALLED, default=list(INSTALLED), help="what of this machine"
+    )
+    learned.set_defaults(run=lambda o: make_groups(o.out, o.folders, o.installed, most=o.most))
     _add_benches(commands)
     return parser
 

@@ -242,7 +242,10 @@ def as_generator(given: object) -> Generator:
         return given
     if isinstance(given, str):
         return Registered(given)
-    raise BadValueError(f"a generator is a Generator or the name of a registered one, got {given!r:.60}")
+    raise BadValueError(
+        f"a generator is a Generator or the name of a registered one, got {given!r:.60}; "
+        f"a function is registered by @sage.generator('name'), and given by that name"
+    )
 
 
 def _introduced(name: str, function: Callable[[Conversation], Written]) -> Registered:

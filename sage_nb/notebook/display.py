@@ -35,12 +35,7 @@ class RunView:
         lines = [f"{self._bar()} {self.summary}" if self._working else self.summary]
         header, rows = _counted(run.stages)
         lines += [text_table(header, [[str(cell) for cell in row] for row in rows]), *self._remarks()]
-        for result in run.so_far[:QUESTIONS]:
-            lines.append(f"? {markup.shortened(result.query.text)}")
-            lines.extend(
-                f"  {h.rank}. {h.document.title or h.document.id}  {h.score:.4g}" for h in result.hits[: self.top]
-            )
-        return "\n".join(lines)
+        return "\n".join([*lines, *(str(result.top(self.top)) for result in run.so_far[:QUESTIONS])])
 
     def _repr_html_(self) -> str:
         """A caption with the run's facts, the stages drawn, then a table a question."""
@@ -85,12 +80,16 @@ class RunView:
         return f"[{'#' * full}{'.' * (BAR - full)}]"
 
     def _remarks(self) -> list[str]:
-        """What was computed anew and why, what cannot be kept, and which questions failed."""
+        """What was computed anew and why, what cannot be kept, which questions failed or were served without a part."""
         begun = self.begun
         said = [*_renewed(begun), *begun.remarks]
         failed = begun.run.failed
         if failed:
             said.append(f"{len(failed)} questions failed, the first: {failed[0].query.text!r:.80}: {failed[0].error}")
+        partial = [result for result in begun.run.so_far if result.missing]
+        if partial:
+            first = f"{partial[0].query.text!r:.80}: {', '.join(partial[0].missing):.200}"
+            said.append(f"{len(partial)} of {begun.run.done} questions were served without a part, the first: {first}")
         return said
 
 

@@ -158,6 +158,16 @@ class Result(msgspec.Struct, frozen=True):
         """The first `k` hits (all of them when fewer)."""
         return msgspec.structs.replace(self, hits=self.hits[:k])
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is shown beside the question: the notes, what is missing, what failed.
+
+        >>> Result(Query("q", "x"), notes=("web: refused",), missing=("web",)).remarks
+        ('web: refused', 'missing: web')
+        """
+        missing = f"missing: {', '.join(self.missing)}" if self.missing else ""
+        return tuple(filter(None, [*self.notes, missing, self.error]))
+
     def __iter__(self) -> Iterator[Hit]:
         """The hits, best first."""
         return iter(self.hits)
@@ -170,9 +180,7 @@ class Result(msgspec.Struct, frozen=True):
         """The table a notebook shows: passage with the query's words marked, source, score by stage."""
         words = markup.words_of(self.query.text)
         more = (f"the first {SHOWN} of {len(self.hits)} hits",) if len(self.hits) > SHOWN else ()
-        caption = " · ".join(
-            filter(None, [markup.shortened(self.query.text), *more, *self.notes, *self.missing, self.error])
-        )
+        caption = " · ".join([markup.shortened(self.query.text), *more, *self.remarks])
         rows: list[list[str | float | markup.Html]] = [
             [str(hit.rank), _passage(hit, words), hit.document.source, _trail(hit)] for hit in self.hits[:SHOWN]
         ]
@@ -181,7 +189,7 @@ class Result(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """The same in text: a line for the question and one for each hit."""
-        lines = [f"? {' · '.join([markup.shortened(self.query.text), *self.notes, *self.missing])}"]
+        lines = [f"? {' · '.join([markup.shortened(self.query.text), *self.remarks])}"]
         for hit in self.hits[:SHOWN]:
             source = f"  [{hit.document.source}]" if hit.document.source else ""
             lines.append(

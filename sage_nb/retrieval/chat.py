@@ -34,7 +34,7 @@ class Turn(msgspec.Struct, frozen=True):
     def said(self) -> str:
         """The answer's text, or why there is none."""
         result = self.result
-        return result.answer.marked if result.answer else " · ".join([*result.notes, *result.missing]) or "No answer."
+        return result.answer.marked if result.answer else " · ".join(result.remarks) or "No answer."
 
 
 class Chat:

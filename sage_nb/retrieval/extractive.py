@@ -122,9 +122,11 @@ class Extracting:
     def _chosen(self, hits: Sequence[Hit], best: Sequence[Sentence]) -> list[Sentence]:
         """The first of the best that fit and say something new; those of one passage stand together, in its order."""
         first = near_duplicates([_text(hits, each) for each in best], LIKE)
-        left, taken = self._limits.tokens, []
+        left = self._limits.tokens
+        taken: list[Sentence] = []
         for at, each in enumerate(best):
-            if first[at] == at and (left is None or each.tokens <= left):
+            fits = left is None or each.tokens <= left
+            if fits and first[at] == at and not any(_overlap(hits, each, other) for other in taken):
                 taken.append(each)
                 left = None if left is None else left - each.tokens
             if len(taken) == self._limits.sentences:
@@ -148,6 +150,13 @@ def _sentences(hit: Hit, place: int, longest: int) -> list[Sentence]:
 def _by_score(found: Sequence[Sentence], scores: Sequence[float]) -> list[Sentence]:
     """The best first, ties to the earlier."""
     return [each for _, each in sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])]
+
+
+def _overlap(hits: Sequence[Hit], one: Sentence, other: Sentence) -> bool:
+    """Whether they have characters of a document in common, as in passages that were cut with an overlap."""
+    first, second = (citation(hits[each.place], (each.start, each.end)) for each in (one, other))
+    same = hits[one.place].collection == hits[other.place].collection and first.document == second.document
+    return same and first.start < second.end and second.start < first.end
 
 
 def _text(hits: Sequence[Hit], sentence: Sentence) -> str:

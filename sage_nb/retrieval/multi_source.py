@@ -114,7 +114,7 @@ class MultiSource(Stage):
     def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """The question routed, a branch of its own thread for each source, gathered question by question, merged."""
         on, inner = path.then(self), dict(unnamed(how))
-        routing: Any = {**inner, "name": "route", "on_error": partial(astray, "route", len(self.parts))}
+        routing: Any = {"on_error": partial(astray, "route", len(self.parts)), **inner, "name": "route"}
         routed = stream.map(Routing(self.names, self.weights, self.route), **routing)
         inner.pop("on_error", None)  # what becomes of a source that fails is decided behind all of them
         branches = [self._branch(at, routed, path, inner) for at in range(len(self.parts))]

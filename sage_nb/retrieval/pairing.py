@@ -30,6 +30,11 @@ class Pairing:
         weights = models.reranker_fingerprint(self._model) if cell else ""
         self._known = PairScores(cell, weights, self._stage, context.metrics) if cell else None
 
+    @property
+    def truncated(self) -> int:
+        """How many texts or pairs so far were cut to what the model reads."""
+        return self._scorer.truncated
+
     def known(self, pairs: Sequence[Pair]) -> dict[Pair, float]:
         """The scores that cost nothing."""
         return self._known.known(pairs) if self._known else {}

@@ -101,7 +101,21 @@ class Reranking(MapFunction[Result, Result]):
             pairing.open(context)
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
-        """All pairs of the batch in one call: the scorer fills its batches across questions."""
+        """All pairs of the batch in one call: the scorer fills its batches across questions.
+
+        A note says where a lone question, or a passage for it, was cut; of more it is not known which one was.
+        """
+        cut = self._truncated()
+        made = self._made(batch)
+        if len(batch) == 1 and self._truncated() > cut:
+            note = "the question, or a passage, was cut to what the reranker reads"
+            made = [msgspec.structs.replace(result, notes=(*result.notes, note)) for result in made]
+        return made
+
+    def _truncated(self) -> int:
+        return sum(pairing.truncated for pairing in self._pairings.values())
+
+    def _made(self, batch: Sequence[Result]) -> list[Result]:
         asked = [[(r.query.text, indexed_text(hit.document)) for hit in r.hits[: self.stage.top]] for r in batch]
         if self.stage.budget is not None:
             return [self._within(result, pairs) for result, pairs in zip(batch, asked, strict=True)]

@@ -80,6 +80,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(own):
         as_generator("parot")
     with pytest.raises(sage.BadValueError, match="a generator is a Generator or the name of a registered one, got 3"):
         as_generator(3)
+    with pytest.raises(sage.BadValueError, match=r"a function is registered by @sage.generator\('name'\)"):
+        as_generator(len)
 
 
 def test_it_takes_its_function_to_a_process_that_has_never_heard_of_it(own, tmp_path):

@@ -213,6 +213,21 @@ def test_a_run_is_shown_with_its_text_escaped(book):
     assert "1. lock" in repr(view)
 
 
+def test_a_run_shows_answers_and_what_was_done_without(book):
+    def web(text):
+        raise ConnectionError("refused")
+
+    pipe = sage.multi_source({"book": book.lexical(5), "web": web}) >> sage.answer()
+    begun = Session().begin(pipe, [sage.Query("q", "who holds a lock?")], CellOptions(), "")
+    assert begun.kept.wait(60)
+    text, html = repr(RunView(begun, 1)), RunView(begun, 1)._repr_html_()
+    assert "a thread holds a lock <b> [1]" in text
+    assert "sage-answer" in html
+    for shown in (text, html):
+        assert "missing: web" in shown
+        assert "1 of 1 questions were served without a part, the first: " in shown
+
+
 @pytest.fixture(scope="module")
 def shell():
     config = Config()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
@@ -113,6 +115,16 @@ def test_what_two_passages_say_alike_is_said_once():
     twice = given(("a", SUN), ("b", SUN), ("c", MOON))
     answer = (twice >> sage.answer(style="long")).search("how many minutes does light take?").answer
     assert answer.text.count("8 minutes") == 1
+
+
+def test_what_overlapping_passages_share_is_quoted_once(tmp_path):
+    book = sage.Collection(tmp_path / "book", encoder=None)
+    text = "The coordinator asks each source to send a barrier to all. Nobody else may send one, at any time."
+    book.add([sage.Document("b", text)], chunk=sage.chunk(12, overlap=4), progress=False)
+    answer = (book.lexical(9) >> sage.answer(style="long")).search("who asks to send a barrier?").answer
+    spans = sorted((each.start, each.end) for each in answer.citations)
+    assert len(spans) > 1
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 def test_max_tokens_and_sentences_limit_a_quoted_answer():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -242,6 +243,9 @@ def test_a_route_chooses_sources_or_weighs_them(streams, physics):
 def test_a_route_that_leads_nowhere_fails_the_question(streams, said, why):
     (result,) = sage.multi_source({"s": streams.lexical(3)}, route=lambda text: said).run(["windows"]).results
     assert why in result.error
+    assert why in str(result)
+    with pytest.raises(SageError, match=re.escape(why)):
+        sage.multi_source({"s": streams.lexical(3)}, route=lambda text: said).search("windows")
 
 
 def test_quotas_bound_what_a_source_gives(streams, physics):

@@ -150,6 +150,12 @@ def test_what_cannot_work_is_refused_in_a_sentence(build, sentence):
         build()
 
 
+def test_a_passage_longer_than_the_model_reads_is_cut_and_that_is_said():
+    asked = given(("short", "A moon."), ("long", "word " * 3_000)) >> sage.rerank()
+    assert asked.search("moon").notes == ("the question, or a passage, was cut to what the reranker reads",)
+    assert not (given(("short", "A moon.")) >> sage.rerank()).search("moon").notes
+
+
 def test_it_prints_what_was_given_only():
     check_value(sage.rerank())
     assert repr(sage.rerank(7, budget=50, top=9)) == "rerank(k=7, top=9, budget=50)"

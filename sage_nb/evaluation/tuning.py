@@ -83,6 +83,10 @@ class FusionTuning:
         change = f"{self.measure} {self.before:.4f} → {self.held_out:.4f} on held-out questions (p = {self.p:.2g})"
         if self.tuned:
             return f"tuned to {self.found}: {change}"
+        if not (self.before or self.held_out or any(fold.train for fold in self.folds)):
+            return (
+                f"kept untuned, for no relevant document is found: {change}; check that the ids in the qrels are hits'"
+            )
         if self.gain <= 0:
             return f"kept untuned, for tuning gains nothing: {change}"
         return f"kept untuned, for the gain may be chance: {change}"

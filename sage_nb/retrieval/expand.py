@@ -13,6 +13,7 @@ import msgspec
 
 from sage_nb.errors import GeneratorError
 from sage_nb.models.generator import Conversation, Generator, as_generator
+from sage_nb.records.markup import shortened
 from sage_nb.records.values import Expansion, Result
 from sage_nb.retrieval.described import Kind
 from sage_nb.retrieval.given import check_k
@@ -58,6 +59,10 @@ class Wording(Operation):
     def function(self) -> Retrieving:
         """An `Expanding`."""
         return Expanding(self)
+
+    def told_of(self, texts: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002  who asks them tells of them
+        """What a reader should know of the texts that are used."""
+        return ()
 
     @abstractmethod
     def told(self, question: str) -> Mapping[str, str]:
@@ -108,6 +113,7 @@ class Expanding(MapFunction[Result, Result]):
         return msgspec.structs.replace(
             result,
             hits=(),
+            notes=(*result.notes, *self.stage.told_of(texts)),
             missing=(*result.missing, *dict.fromkeys(missing)),
             expansion=msgspec.structs.replace(before, passages=texts) if texts else result.expansion,
         )
@@ -133,6 +139,10 @@ class Hyde(Wording):
     def asks(self) -> int:
         """A text for each passage."""
         return self.n
+
+    def told_of(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """How they begin: they are searched for, and are in no step of a hit."""
+        return (f"hyde: {', '.join(f'“{shortened(text)}”' for text in texts)}",) if texts else ()
 
     def told(self, question: str) -> Mapping[str, str]:
         """The question."""

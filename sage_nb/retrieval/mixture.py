@@ -33,7 +33,9 @@ def mixed(hits: Sequence[Hit]) -> list[float]:
 
     A step's scores have mean 0 and deviation 1 over the hits (a standard score; as a fusion, Montague & Aslam, CIKM
     2001), so that steps of unlike units can be weighed. A hit that a step did not rank has the least score that the
-    step gave. The mean is of this question's hits: it tells which passage is better, not how good one is.
+    step gave. The mean is of this question's hits: it tells which passage is better, not how good one is. Where several
+    questions were asked in one's place, a hit has BM25 scores for each of them, or for another than its neighbour: then
+    the ranking as it came counts, which was made of all.
 
     >>> from sage_nb.records.values import Document
     >>> def hit(name, **scores):
@@ -41,13 +43,19 @@ def mixed(hits: Sequence[Hit]) -> list[float]:
     >>> mixed([hit("a", bm25=3.0, dense=0.9), hit("b", bm25=1.0, dense=0.5)])
     [1.0, -1.0]
     """
-    weights = {**EARLIER, **MODELS_MIXED}
+    weights = {**({} if any(map(_repeats, hits)) else EARLIER), **MODELS_MIXED}
     columns = {name: column for name in weights if (column := _column(hits, name)) is not None}
     if not columns.keys() & EARLIER.keys():
         columns["before"], weights["before"] = np.array([hit.score for hit in hits], np.float64), BEFORE
     total = sum(weights[name] * _standard(column) for name, column in columns.items())
     mean: list[float] = np.asarray(total / sum(weights[name] for name in columns)).tolist()
     return mean
+
+
+def _repeats(hit: Hit) -> bool:
+    """Whether an earlier step scored it more than once, for one question or another."""
+    names = [step.stage for step in hit.steps if step.stage in EARLIER]
+    return len(set(names)) < len(names)
 
 
 def _column(hits: Sequence[Hit], name: str) -> np.ndarray | None:

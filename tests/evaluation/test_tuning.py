@@ -147,6 +147,12 @@ def test_hybrids_and_chains_keep_what_stands_around_their_fusion(tmp_path):
     assert Stage.from_yaml(with_fusion(hybrid, choice).to_yaml()) == with_fusion(hybrid, choice)
 
 
+def test_judgments_of_documents_that_are_never_found_are_noticed():
+    found = sage.tune_fusion(GOOD + BAD, QUESTIONS, {name: {"elsewhere": 1} for name in QUESTIONS}, folds=2)
+    assert found.verdict.startswith("kept untuned, for no relevant document is found: nDCG@10 0.0000")
+    assert found.verdict.endswith("check that the ids in the qrels are hits'")
+
+
 def test_it_shows_every_fold_and_escapes_what_it_shows():
     found = tuned(GOOD + BAD, folds=3)
     lines = str(found).splitlines()

@@ -49,6 +49,16 @@ def test_without_earlier_steps_the_ranking_as_it_came_counts():
     assert len(set(found)) == 3
 
 
+def test_scores_for_several_questions_are_not_taken_for_scores_of_one():
+    steps = [
+        (Step("bm25", 2, 1.0), Step("bm25", 1, 9.0), Step("rrf", 1, 0.9)),  # the last question is another's part
+        (Step("bm25", 1, 8.0), Step("rrf", 2, 0.8)),
+        (Step("bm25", 1, 9.5), Step("rrf", 3, 0.1)),
+    ]
+    parts = [Hit(Document(f"d{n}", ""), n + 1, each[-1].score, each) for n, each in enumerate(steps)]
+    np.testing.assert_allclose(mixed(parts), standard([0.9, 0.8, 0.1]))
+
+
 @for_all(strategies.lists(strategies.floats(-1e3, 1e3), min_size=1, max_size=9), strategies.floats(0.1, 50))
 def test_units_do_not_matter(scores, unit):
     one, other = (mixed(hits(*({"bm25": each * by} for each in scores))) for by in (1, unit))

@@ -9,7 +9,6 @@ run that is stopped goes on from its last checkpoint, and gives what it would ha
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 import sys
@@ -27,7 +26,7 @@ from sage_nb.models.untrained import untrained_cross_encoder
 if TYPE_CHECKING:
     import torch
 
-STATE, PROGRESS = "training.pt", "progress.json"
+STATE = "training.pt"
 # What makes a step on a CPU 2.3 times as fast: no dropout (one pass over much data needs none), attention without the
 # fused kernel, whose backward in bfloat16 is slow, and embeddings, two thirds of all weights, that stay as they are.
 UNDROPPED = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -109,7 +108,8 @@ class Trainer:
         from sentence_transformers import CrossEncoder
 
         self.out, self.recipe, self.step = out, recipe, 0
-        if not (out / PROGRESS).exists():
+        begun = (out / STATE).exists()
+        if not begun:
             untrained_cross_encoder(out, recipe.seed, recipe.layers)
         self.encoder = CrossEncoder(
             str(out), num_labels=1, max_length=recipe.length, config_kwargs=UNDROPPED, model_kwargs=PLAIN
@@ -119,7 +119,7 @@ class Trainer:
         self.model.bert.embeddings.requires_grad_(requires_grad=False)
         learning = [each for each in self.model.parameters() if each.requires_grad]
         self.optimizer = torch.optim.AdamW(learning, lr=recipe.rate, weight_decay=0.01)
-        if (out / PROGRESS).exists():
+        if begun:
             self._resume()
 
     def learn(self, groups: Sequence[Group], rate: float) -> float:
@@ -139,23 +139,24 @@ class Trainer:
         return float(loss.detach())
 
     def save(self) -> None:
-        """Model and optimizer, then the word that they are there."""
+        """Write the model for its users, and what a later run goes on from: all of it, or what was there before."""
         import torch
 
         self.encoder.save_pretrained(str(self.out))
-        torch.save({"optimizer": self.optimizer.state_dict(), "step": self.step}, self.out / STATE)
-        (self.out / PROGRESS).write_text(json.dumps({"step": self.step, **asdict(self.recipe)}))
+        held = {"recipe": asdict(self.recipe), "step": self.step, "optimizer": self.optimizer.state_dict()}
+        torch.save({**held, "model": self.model.state_dict()}, self.out / f"{STATE}.new")
+        (self.out / f"{STATE}.new").replace(self.out / STATE)
 
     def _resume(self) -> None:
         import torch
 
-        held = json.loads((self.out / PROGRESS).read_text())
-        changed = [name for name, value in asdict(self.recipe).items() if _plain(value) != held[name]]
+        held = torch.load(self.out / STATE, weights_only=True)
+        changed = [name for name, value in asdict(self.recipe).items() if value != held["recipe"][name]]
         if changed:
             raise BadValueError(f"{self.out} was begun with another {', '.join(changed)}; train into another folder")
-        state = torch.load(self.out / STATE, weights_only=True)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        self.model.load_state_dict(held["model"])
+        self.optimizer.load_state_dict(held["optimizer"])
+        self.step = held["step"]
 
     def _scores(self, groups: Sequence[Group]) -> torch.Tensor:
         pairs = [(group.question, passage) for group in groups for passage in group.passages]
@@ -189,10 +190,6 @@ def _divergences(scores: torch.Tensor, groups: Sequence[Group]) -> Iterator[torc
         wanted = torch.log_softmax(torch.tensor(group.targets, device=scores.device), 0)
         yield torch.nn.functional.kl_div(given, wanted, reduction="sum", log_target=True)
         at += len(group.passages)
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def main(argv: Sequence[str] | None = None) -> None:

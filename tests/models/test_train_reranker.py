@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,21 @@ def test_a_run_that_was_stopped_gives_what_it_would_have_given(tmp_path):
     assert rest == whole[4:]
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "stopped"))
     assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_save_before(tmp_path, monkeypatch):
+    """The weights are written, and then the process is gone."""
+    whole = losses(tmp_path / "whole")
+    losses(tmp_path / "killed", steps=2)  # saved
+
+    def gone(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "replace", gone)
+        with pytest.raises(KeyboardInterrupt):
+            losses(tmp_path / "killed")
+    assert losses(tmp_path / "killed") == whole[2:]
 
 
 def test_another_recipe_does_not_go_on(tmp_path):

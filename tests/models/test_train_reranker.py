@@ -57,11 +57,11 @@ def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_save_before(tmp_pa
     losses(tmp_path / "killed", steps=2)  # saved
 
     def gone(*_):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("gone")
 
     with monkeypatch.context() as killed:
         killed.setattr(Path, "replace", gone)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="gone"):
             losses(tmp_path / "killed")
     assert losses(tmp_path / "killed") == whole[2:]
 

@@ -120,8 +120,10 @@ class Models:
 
     def _scorer(self, name: str) -> CrossEncoder:
         if name == LATE_INTERACTION and name not in CROSS_ENCODERS:
-            encoder = _load(DEFAULT_ENCODER, {}, SentenceEncoder)
-            return LateInteraction(encoder)
+            held = self.encoder()  # the one that embeds, unless its name was given to another kind
+            return LateInteraction(
+                held if isinstance(held, SentenceEncoder) else _load(DEFAULT_ENCODER, {}, SentenceEncoder)
+            )
         return _load(name, CROSS_ENCODERS, PairScorer)
 
 

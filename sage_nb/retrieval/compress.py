@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,12 +15,10 @@ from sage_nb.models.registry import DEFAULT_ENCODER
 from sage_nb.records.chunk import Chunker, count_tokens
 from sage_nb.records.sentences import Span, sentences
 from sage_nb.records.values import Document, Hit, Result
-from sage_nb.retrieval.described import Kind
 from sage_nb.retrieval.given import check_whole
 from sage_nb.retrieval.ranking import Retrieving, placed
-from sage_nb.retrieval.resources import MODELS
-from sage_nb.retrieval.stage import Operation, Stage
-from sage_nb.retrieval.vectors import Embedding
+from sage_nb.retrieval.stage import Stage
+from sage_nb.retrieval.vectors import ByEncoder, Embedding
 from sage_nb.retrieval.yaml import stage
 
 LONGEST = 128  # tokens of what is kept or left as a whole: a longer sentence, or a listing, is cut
@@ -42,7 +40,7 @@ class Sentence(NamedTuple):
 
 @stage("compress")
 @dataclass(frozen=True, repr=False)
-class Compress(Operation):
+class Compress(ByEncoder):
     """The sentences nearest to the question that together have `tokens` tokens at the most."""
 
     tokens: int = 1000
@@ -56,23 +54,9 @@ class Compress(Operation):
         return f"compress(tokens={self.tokens}{encoder})"
 
     @property
-    def needs(self) -> Kind:
-        """A ranking to compress."""
-        return "ranking"
-
-    @property
     def keeps_scores(self) -> bool:
         """Yes."""
         return True
-
-    @property
-    def runs_model(self) -> bool:
-        """Its encoder."""
-        return True
-
-    def beside(self) -> Mapping[str, Any]:
-        """The weights of its encoder."""
-        return {"weights": MODELS.encoder_fingerprint(self.encoder)}
 
     def function(self) -> Retrieving:
         """A `Compressing`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,9 +102,9 @@ class Looking(MapFunction[Result, Result]):
         around = Surroundings(snapshot, snapshot.allowed(self._source.only))
         return [self.looked(result, around) for result in batch]
 
+    @abstractmethod
     def looked(self, result: Result, around: Surroundings) -> Result:
         """The result, once it has been looked at."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

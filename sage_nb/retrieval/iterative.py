@@ -22,7 +22,7 @@ from sage_nb.retrieval.prompt import prompt as prompt_called
 from sage_nb.retrieval.ranking import CACHED, COMPUTED, fused, unfused
 from sage_nb.retrieval.recall import Passing, result_of
 from sage_nb.retrieval.stage import Stage, as_stage
-from sage_nb.retrieval.variants import asked_each, named, passes, quoted
+from sage_nb.retrieval.variants import Asking, asked_each, named, passes, quoted
 from sage_nb.retrieval.yaml import stage
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
@@ -36,10 +36,9 @@ RULE = "rrf"  # how the rounds' rankings become one
 
 @stage("iterative")
 @dataclass(frozen=True, repr=False)
-class Iterative(Stage):
-    """Asks a pipeline in rounds, each what the last one has brought to light."""
+class Iterative(Asking):
+    """Asks a pipeline in rounds, each what the last one has brought to light; what a generator writes is kept, too."""
 
-    pipe: Stage
     until: Until | None = None
     max_rounds: int = 3
     ask: Generator | Rule | None = None
@@ -74,28 +73,9 @@ class Iterative(Stage):
         """Its name."""
         return "iterative"
 
-    @property
-    def branches(self) -> tuple[Stage, ...]:
-        """The pipeline."""
-        return (self.pipe,)
-
-    @property
-    def keeps(self) -> bool:
-        """No: the pipeline does, and what a generator writes is kept as well."""
-        return False
-
-    @property
-    def by_id(self) -> bool:
-        """Whether the pipeline's are."""
-        return any(step.by_id for step in leaves(self.pipe))
-
     def beside(self) -> Mapping[str, Any]:
         """The words of its prompt, where a generator is told them."""
         return {"words": prompt_called(self.prompt).text} if isinstance(self.ask, Generator) else {}
-
-    def inward(self, path: Path) -> Path:
-        """Questions of their own begin anew, so that one which was asked before is known."""
-        return path.into_questions()
 
     def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """A loop around the pipeline; a question leaves it when its rounds are over."""

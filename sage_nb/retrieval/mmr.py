@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,18 +12,16 @@ from sage_nb.index.dense import Vectors
 from sage_nb.index.text import indexed_text
 from sage_nb.models.registry import DEFAULT_ENCODER
 from sage_nb.records.values import Result
-from sage_nb.retrieval.described import Kind
 from sage_nb.retrieval.given import check_k, check_number
 from sage_nb.retrieval.ranking import Retrieving, placed
-from sage_nb.retrieval.resources import MODELS
-from sage_nb.retrieval.stage import Operation, Stage
-from sage_nb.retrieval.vectors import Embedding
+from sage_nb.retrieval.stage import Stage
+from sage_nb.retrieval.vectors import ByEncoder, Embedding
 from sage_nb.retrieval.yaml import stage
 
 
 @stage("mmr")
 @dataclass(frozen=True, repr=False)
-class Mmr(Operation):
+class Mmr(ByEncoder):
     """The `k` hits of the greatest marginal relevance; `encoder` is the one whose cosines say what is alike."""
 
     k: int = 10
@@ -40,20 +37,6 @@ class Mmr(Operation):
     def __repr__(self) -> str:
         encoder = "" if self.encoder == DEFAULT_ENCODER else f", encoder={self.encoder!r}"
         return f"mmr(k={self.k}, diversity={self.diversity!r}{encoder})"
-
-    @property
-    def needs(self) -> Kind:
-        """A ranking to choose from."""
-        return "ranking"
-
-    @property
-    def runs_model(self) -> bool:
-        """Its encoder."""
-        return True
-
-    def beside(self) -> Mapping[str, Any]:
-        """The weights of its encoder."""
-        return {"weights": MODELS.encoder_fingerprint(self.encoder)}
 
     def function(self) -> Retrieving:
         """A `Diversifying`."""

@@ -30,15 +30,10 @@ QUOTED = 60  # characters of a question that a hit's step tells
 
 
 @dataclass(frozen=True)
-class Variants(Stage):
-    """Asks a pipeline the question and each text it was expanded by, and fuses what they find (rrf)."""
+class Asking(Stage):
+    """A stage that asks a pipeline questions of its own; what comes of each is kept by that pipeline."""
 
     pipe: Stage
-
-    @property
-    def label(self) -> str:
-        """The rule."""
-        return "rrf"
 
     @property
     def branches(self) -> tuple[Stage, ...]:
@@ -58,6 +53,16 @@ class Variants(Stage):
     def inward(self, path: Path) -> Path:
         """Questions of their own begin anew, so that one which was asked before is known."""
         return path.into_questions()
+
+
+@dataclass(frozen=True)
+class Variants(Asking):
+    """Asks a pipeline the question and each text it was expanded by, and fuses what they find (rrf)."""
+
+    @property
+    def label(self) -> str:
+        """The rule."""
+        return "rrf"
 
     def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """Questions dealt out, answered and gathered: those of a whole batch together."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +13,11 @@ from sage_nb.index.dense import Vectors, check_vectors
 from sage_nb.models.registry import Models, OwnModels
 from sage_nb.records.markup import shortened
 from sage_nb.records.values import Result
+from sage_nb.retrieval.described import Kind
 from sage_nb.retrieval.recall import Cell, given
+from sage_nb.retrieval.resources import MODELS
 from sage_nb.retrieval.scores import ITEMS_KNOWN
+from sage_nb.retrieval.stage import Operation
 from sage_nb.runtime.cellcache.store import Entry
 from sage_nb.stream.fingerprint import fingerprint
 from sage_nb.stream.function import Context, MapFunction, Metrics
@@ -41,6 +46,30 @@ class TextVectors:
         self.cell.cache.put(entries)
         self.metrics.count(ITEMS_KNOWN, len(known))
         return np.stack([known[text] if text in known else fresh[text] for text in texts])
+
+
+@dataclass(frozen=True)
+class ByEncoder(Operation):
+    """A stage that looks at a ranking with an encoder's eyes."""
+
+    @property
+    @abstractmethod
+    def encoder(self) -> str:
+        """Its name."""
+
+    @property
+    def needs(self) -> Kind:
+        """A ranking to look at."""
+        return "ranking"
+
+    @property
+    def runs_model(self) -> bool:
+        """Its encoder."""
+        return True
+
+    def beside(self) -> Mapping[str, Any]:
+        """The weights of its encoder."""
+        return {"weights": MODELS.encoder_fingerprint(self.encoder)}
 
 
 class Embedding(MapFunction[Result, Result]):

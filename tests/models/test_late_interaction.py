@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sage_nb.models.encoder import SentenceEncoder
 from sage_nb.models.registry import LATE_INTERACTION, Models
 from sage_nb.models.weights import bundled_folder
 
@@ -37,6 +38,24 @@ def test_a_pair_has_the_same_score_whatever_it_comes_with():
     model = Models().cross_encoder(LATE_INTERACTION)
     together = model.score(PAIRS)
     np.testing.assert_allclose([model.score([pair])[0] for pair in PAIRS], together, atol=0.01)
+
+
+def test_the_bundled_encoder_is_loaded_once_for_both(monkeypatch):
+    loaded = []
+    monkeypatch.setattr("sage_nb.models.registry.SentenceEncoder", _noted(loaded))
+    models = Models()
+    models.encoder()
+    models.cross_encoder(LATE_INTERACTION)
+    assert loaded == ["bundled"]
+
+
+def _noted(loaded):
+    class Noted(SentenceEncoder):
+        def __init__(self, name, *given):
+            loaded.append(name)
+            super().__init__(name, *given)
+
+    return Noted
 
 
 def test_texts_without_a_token_are_no_answer_to_anything():

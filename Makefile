@@ -1,22 +1,27 @@
-# The whole vocabulary: make demo · test (test-ray: only what needs a cluster) · lint · types · fmt. Every target sets up .venv by itself.
+# The whole vocabulary: make demo · test (test-ray, test-browser: only what needs a cluster, a browser) · lint · types · fmt. Every target sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 ON_RAY := tests/runtime/ray $(wildcard tests/retrieval/test_*on_ray.py) tests/retrieval/test_sharded.py tests/notebooks/test_ray_kernel.py  # each wants both cores, most share one cluster
+IN_A_BROWSER := tests/browser  # one JupyterLab and one Chromium for all of them
 EXTRAS := pdf,html,chinese,openai,ray-data,dev
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-ray lint types fmt
+.PHONY: demo test test-browser test-ray lint types fmt
 
 demo: .venv/ready
 	$(BIN)/sage-nb demo
 
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(ON_RAY))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(ON_RAY) $(IN_A_BROWSER))
+	$(MAKE) test-browser
 	$(MAKE) test-ray
 
 test-ray: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ON_RAY)
+
+test-browser: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(IN_A_BROWSER)
 
 lint: .venv/ready
 	$(BIN)/ruff check sage_nb tests

@@ -28,6 +28,7 @@ _HOMES = {
     "sage_nb.models.transformers_chat": ["TransformersChat"],
     "sage_nb.notebook.cell": ["cell"],
     "sage_nb.notebook.session": ["clear_cache"],
+    "sage_nb.notebook.widgets.chat_view": ["ChatView"],
     "sage_nb.records.beir": ["read_beir", "write_beir"],
     "sage_nb.records.chunk": ["chunk"],
     "sage_nb.records.filters": ["where"],

@@ -34,6 +34,7 @@ HEAVY = {  # library -> where alone it may be imported
     "ray": ("runtime/ray",),
     "IPython": ("notebook", "__init__.py"),
     "ipywidgets": ("notebook/widgets",),
+    "anywidget": ("notebook/widgets",),
     "traitlets": ("notebook",),
     "pickle": (),
 }

@@ -1,0 +1,1 @@
+"""What a person builds, explores, watches and compares pipelines with; each class is usable by itself."""

@@ -1,0 +1,69 @@
+"""The base of our widgets: its JavaScript from files beside this one, and a picture of itself for where none runs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+
+HERE = Path(__file__).parent
+
+
+def script(name: str) -> str:
+    """The module of one widget: what all of them draw with, then its own part, in one text.
+
+    >>> "export default" in script("chat")
+    True
+    """
+    return "\n".join((HERE / "js" / f"{each}.js").read_text(encoding="utf8") for each in ("dom", name))
+
+
+def style(name: str) -> str:
+    """Its style: the one look of all, then what is its own.
+
+    >>> "--jp-ui-font-color1" in style("chat")
+    True
+    """
+    return "\n".join((HERE / "css" / f"{each}.css").read_text(encoding="utf8") for each in ("look", name))
+
+
+class Drawn(anywidget.AnyWidget):
+    """A widget whose state is drawn by `js/<name>.js`, and that is told there is something to do by messages.
+
+    JavaScript makes elements by `el` of `js/dom.js`, which sets text and never markup, so that nothing in a document
+    can run. What it sends, `{"do": name, …}`, goes to the method `on_<name>`. Where no JavaScript runs (nbconvert, a
+    saved notebook, a terminal), `html` and `text` show the same facts.
+    """
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "name" in vars(cls):  # else one that anywidget derives from ours, to add traits to it
+            cls._esm, cls._css = script(cls.name), style(cls.name)
+        super().__init_subclass__(**kwargs)
+
+    def __init__(self, **state: Any) -> None:
+        super().__init__(**state)
+        self.on_msg(self._told)
+
+    @abstractmethod
+    def html(self) -> str:
+        """What a notebook shows of it without JavaScript: markup whose every text is escaped."""
+
+    @abstractmethod
+    def text(self) -> str:
+        """The same in a terminal."""
+
+    def _told(self, _widget: Any, content: Mapping[str, Any], _buffers: Any) -> None:
+        told = dict(content)
+        getattr(self, f"on_{told.pop('do')}")(**told)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        shown = super()._repr_mimebundle_(**kwargs)
+        if shown is None:
+            return None
+        data, metadata = shown
+        return {**data, "text/html": self.html(), "text/plain": self.text()}, metadata

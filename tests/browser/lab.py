@@ -1,0 +1,161 @@
+"""A real JupyterLab, and its notebooks in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import nbformat
+
+TOKEN = "sage"
+SETTINGS = {
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+QUIET = ("favicon", "net::ERR_ABORTED")  # what JupyterLab itself says of files that it does without
+
+
+class Lab:
+    """One server: its address and its folder."""
+
+    def __init__(self, address, folder):
+        self.address, self.folder = address, folder
+
+
+@contextmanager
+def jupyterlab(folder):
+    """A server in a folder, whose kernels have their home there, too; ended with its kernels."""
+    settings = folder / "settings"
+    for name, value in SETTINGS.items():
+        path = settings / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value))
+    work, address = folder / "work", f"http://127.0.0.1:{_free_port()}"
+    work.mkdir()
+    env = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(settings), "SAGE_HOME": str(folder / ".sage")}
+    env |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "JUPYTER_CONFIG_DIR": str(folder / "config")}
+    flags = ["--no-browser", "--allow-root", f"--ServerApp.token={TOKEN}", f"--ServerApp.port={address[17:]}"]
+    command = [sys.executable, "-m", "jupyterlab", *flags, f"--ServerApp.root_dir={work}"]
+    with (folder / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+    try:
+        _until_it_answers(f"{address}/api?token={TOKEN}", server)
+        yield Lab(address, work)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+class Notebook:
+    """An open notebook: what a person does with it and sees of it."""
+
+    def __init__(self, page, cells):
+        self.page, self._cells = page, cells
+        self.errors = []
+        page.on("console", lambda said: said.type == "error" and self._heard(said.text))
+        page.on("pageerror", lambda error: self._heard(str(error)))
+
+    def run_all(self, timeout=120):
+        """Every cell, and wait until the last has ended."""
+        self.page.locator(".jp-Notebook .jp-Cell").first.locator(".cm-content").click()
+        for _ in range(self._cells):
+            self.page.keyboard.press("Shift+Enter")
+        self.idle(timeout)
+
+    def idle(self, timeout=120):
+        """Until no cell works or waits, each that was run having got its number."""
+        self.page.wait_for_function(
+            """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every(
+                prompt => !prompt.textContent.includes('*'))""",
+            timeout=timeout * 1000,
+        )
+
+    def begin(self, cell):
+        """Run one cell and do not wait for it."""
+        self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".cm-content").click()
+        self.page.keyboard.press("Control+Enter")
+
+    def run(self, cell, timeout=120):
+        """Run one cell and wait for it."""
+        self.begin(cell)
+        self.page.wait_for_timeout(100)
+        self.idle(timeout)
+
+    def output(self, cell):
+        """What a cell shows."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-OutputArea")
+
+    def value(self, expression, timeout=30):
+        """What an expression of plain data is in the kernel, through a new cell at the end."""
+        self.page.keyboard.press("Escape")
+        cells = self.page.locator(".jp-Notebook .jp-Cell")
+        cells.last.locator(".jp-InputPrompt").click()
+        before = cells.count()
+        self.page.keyboard.press("b")
+        self.page.wait_for_function(
+            f"() => document.querySelectorAll('.jp-Notebook .jp-Cell').length === {before + 1}", timeout=timeout * 1000
+        )
+        cells.last.locator(".cm-content").click()
+        self.page.keyboard.insert_text(f"import json; print('<<' + json.dumps({expression}) + '>>')")
+        self.page.keyboard.press("Control+Enter")
+        shown = cells.last.locator(".jp-OutputArea-output").filter(has_text="<<")
+        shown.wait_for(timeout=timeout * 1000)
+        return json.loads(shown.inner_text().strip().removeprefix("<<").removesuffix(">>"))
+
+    def _heard(self, text):
+        if not any(quiet in text for quiet in QUIET):
+            self.errors.append(text)
+
+
+def write_notebook(lab, name, cells):
+    """A notebook of code cells that names its kernel, without which JupyterLab asks for one."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(made, lab.folder / f"{name}.ipynb")
+
+
+def opened(lab, context, name, cells):
+    """The notebook `name` of these cells, open in a new page, its kernel ready."""
+    write_notebook(lab, name, cells)
+    page = context.new_page()
+    notebook = Notebook(page, len(cells))
+    page.goto(f"{lab.address}/lab/tree/{name}.ipynb?token={TOKEN}&reset", wait_until="domcontentloaded")
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.wait_for(timeout=60_000)
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
+    return notebook
+
+
+def _free_port():
+    with socket.socket() as opening:
+        opening.bind(("127.0.0.1", 0))
+        return opening.getsockname()[1]
+
+
+def _until_it_answers(address, server):
+    end = time.monotonic() + 90
+    while not _answers(address):
+        assert server.poll() is None, "JupyterLab has ended; see lab.log beside its folder"
+        assert time.monotonic() < end, "JupyterLab has not answered for 90 s"
+        time.sleep(0.2)
+
+
+def _answers(address):
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False

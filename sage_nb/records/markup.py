@@ -72,23 +72,30 @@ def shortened(text: str, width: int = 200) -> str:
     return flat if len(flat) <= width and len(text) <= 2 * width else f"{flat[:width].rstrip()} …"
 
 
-def highlight(text: str, words: Iterable[str]) -> Html:
-    """`text` escaped, with each word that begins like one of `words` marked.
+def places(text: str, words: Iterable[str]) -> list[tuple[int, int]]:
+    """The characters (start, end) of each word of `text` that begins like one of `words`.
 
-    Words are compared by their first letters (all but the last two, at least four), so that a plural marks its
+    Words are compared by their first letters (all but the last two, at least four), so that a plural finds its
     singular: good enough to read by, and independent of the index's analyzer.
+
+    >>> places("Stops threads", ["thread"])
+    [(6, 13)]
+    """
+    stems = {word.lower()[: max(4, len(word) - 2)] for word in words if len(word) > 2 and word.lower() not in _SMALL}
+    return [match.span() for match in _WORD.finditer(text) if match.group().lower().startswith(tuple(stems))]
+
+
+def highlight(text: str, words: Iterable[str]) -> Html:
+    """`text` escaped, with the `places` of `words` in it marked.
 
     >>> highlight("Stops threads & tasks", ["thread"]).text
     'Stops <mark>threads</mark> &amp; tasks'
     """
-    stems = {word.lower()[: max(4, len(word) - 2)] for word in words if len(word) > 2 and word.lower() not in _SMALL}
-    parts, end = [], 0
-    for match in _WORD.finditer(text):
-        word = match.group().lower()
-        if any(word.startswith(stem) for stem in stems):
-            parts.append(escape(text[end : match.start()]).text + f"<mark>{escape(match.group()).text}</mark>")
-            end = match.end()
-    return Html("".join(parts) + escape(text[end:]).text)
+    parts, at = [], 0
+    for start, end in places(text, words):
+        parts.append(escape(text[at:start]).text + f"<mark>{escape(text[start:end]).text}</mark>")
+        at = end
+    return Html("".join(parts) + escape(text[at:]).text)
 
 
 def excerpt(text: str, words: Iterable[str], width: int = 280) -> str:

@@ -12,13 +12,13 @@ import anywidget
 HERE = Path(__file__).parent
 
 
-def script(name: str) -> str:
-    """The module of one widget: what all of them draw with, then its own part, in one text.
+def script(name: str, *parts: str) -> str:
+    """The module of one widget: what all of them draw with, further parts, then its own, in one text.
 
     >>> "export default" in script("chat")
     True
     """
-    return "\n".join((HERE / "js" / f"{each}.js").read_text(encoding="utf8") for each in ("dom", name))
+    return "\n".join((HERE / "js" / f"{each}.js").read_text(encoding="utf8") for each in ("dom", *parts, name))
 
 
 def style(name: str) -> str:
@@ -39,10 +39,11 @@ class Drawn(anywidget.AnyWidget):
     """
 
     name: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]] = ()  # of js/, that come before its own
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "name" in vars(cls):  # else one that anywidget derives from ours, to add traits to it
-            cls._esm, cls._css = script(cls.name), style(cls.name)
+            cls._esm, cls._css = script(cls.name, *cls.parts), style(cls.name)
         super().__init_subclass__(**kwargs)
 
     def __init__(self, **state: Any) -> None:

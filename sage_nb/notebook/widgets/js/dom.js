@@ -20,15 +20,15 @@ function filled(made, attributes, children) {
   return made;
 }
 
-/** Text with the pieces [start, end) marked. */
+/** Text with the pieces [start, end) marked; they count characters as Python does, an emoji as one. */
 function marked(text, pieces) {
-  const parts = [];
+  const parts = [], letters = [...text];
   let at = 0;
   for (const [start, end] of pieces) {
-    parts.push(text.slice(at, start), el("mark", {}, text.slice(start, end)));
+    parts.push(letters.slice(at, start).join(""), el("mark", {}, letters.slice(start, end).join("")));
     at = end;
   }
-  return [...parts, text.slice(at)];
+  return [...parts, letters.slice(at).join("")];
 }
 
 /** `f` after it has not been called for `ms`: what a slider or a box calls while it moves. */

@@ -80,12 +80,16 @@ class Processing(Applying):
         """Each record with its key and time; what comes of it goes out before the next is looked at."""
         made: list[Any] = []
         origins: list[int] = []
+        asked, keys, times, rounds = self._asked, batch.keys, batch.times, batch.rounds
+        call, process, select = self.guard.call, self._process, self.store.select
         for at, value in enumerate(batch.values):
-            self._asked.time = None if batch.times is None else batch.times[at]
-            self._asked.round = None if batch.rounds is None else batch.rounds[at]
-            if batch.keys is not None:
-                self.store.select(batch.keys[at])
-            results = self._aside(self.guard.call(self._process, value))
+            asked.time = None if times is None else times[at]
+            asked.round = None if rounds is None else rounds[at]
+            if keys is not None:
+                select(keys[at])
+            results = call(process, value)
+            if asked.sides:
+                self._aside(results)
             if results is not LOST:
                 self.counters.passed += 1
                 made += results

@@ -24,11 +24,10 @@ from sage_nb.runtime.metrics import Measured, measured
 from sage_nb.runtime.monitor import SPAN
 from sage_nb.runtime.operators.guard import OperatorError
 from sage_nb.runtime.ray.outbox import OUTBOX, Event, Failed, Kept, Line, Said, Unkept
-from sage_nb.runtime.ray.ports import Pushing
+from sage_nb.runtime.ray.ports import Parcel, Pushing
 from sage_nb.runtime.ray.shipping import unpacked
 from sage_nb.runtime.timesheet import Mark
 from sage_nb.runtime.wiring import Wiring
-from sage_nb.stream.batch import Item
 from sage_nb.stream.storage import Folder
 
 PACKAGE = str(Path(errors.__file__).parent)  # our own modules are no user's
@@ -92,12 +91,13 @@ class Entrance:
         self._attempt = 0  # that the numbers due belong to
         self._due: dict[int, int] = {}
 
-    def push(self, attempt: int, channel: int, number: int, item: Item) -> int:
+    def push(self, parcel: Parcel) -> int:
         """Into the gate; the room left.
 
         Raises FencedError where the attempt is over.
         """
-        room = self.gate.offer(attempt, channel, item)
+        attempt, channel, number = parcel.attempt, parcel.channel, parcel.number
+        room = self.gate.offer(attempt, channel, parcel.item)
         if attempt != self._attempt:
             self._attempt, self._due = attempt, {}
         due = self._due.get(channel, 0)
@@ -137,12 +137,23 @@ class Host:
             self._entrance = Entrance(gate)
             self._hired.notify_all()
 
-    def push(self, job: str, attempt: int, channel: int, number: int, item: Item) -> int | None:
-        """Into the gate; the room left, or None where the attempt, or the job, is over."""
-        entrance = self._entrance_of(job)
+    def push(self, data: bytes) -> None:
+        """An item into the gate, without an answer."""
+        self.ask(data)
+
+    def ask(self, data: bytes) -> int | None:
+        """An item into the gate; the room left, or None where its attempt, or its job, is over.
+
+        What goes wrong is told to the coordinator from here: most items come without a question.
+        """
+        parcel = Parcel.opened(data)
+        entrance = self._entrance_of(parcel.job)
         try:
-            return None if entrance is None else entrance.push(attempt, channel, number, item)
+            return None if entrance is None else entrance.push(parcel)
         except FencedError:
+            return None
+        except Exception as error:  # noqa: BLE001  the coordinator decides
+            self._link.failed(parcel.attempt, self._task, error)
             return None
 
     def room(self, job: str, attempt: int, channel: int) -> int | None:
@@ -244,6 +255,7 @@ def portable(error: Exception, who: str) -> Exception:
 
 GROUPS = {
     "push": "data",
+    "ask": "data",
     "room": "room",
     "events": "events",
     "quit": "quit",
@@ -251,7 +263,7 @@ GROUPS = {
     **dict.fromkeys(("hire", "fence", "begin", "tell"), "control"),
 }
 for _name, _group in GROUPS.items():
-    ray.method(concurrency_group=_group)(getattr(Host, _name))
+    ray.method(concurrency_group=_group, num_returns=0 if _name == "push" else 1)(getattr(Host, _name))
 
 Actor: Any = ray.remote(
     max_restarts=0,

@@ -12,16 +12,21 @@ import sys
 import threading
 import time
 
+import cloudpickle
 import numpy as np
 import pytest
 
 from sage_nb.errors import BadValueError
 from sage_nb.runtime.checkpoint import Checkpointing
+from sage_nb.runtime.gate import Gate
 from sage_nb.runtime.operators.guard import MisuseError, OperatorError
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.ray.cluster import ClusterError, ClusterOptions, connect
 from sage_nb.runtime.ray.environment import RayEnvironment
+from sage_nb.runtime.ray.host import Entrance
+from sage_nb.runtime.ray.ports import Parcel
 from sage_nb.runtime.restart import FixedDelay
+from sage_nb.stream.batch import Batch
 from sage_nb.stream.sink import CollectSink, SinkFunction
 from tests.runtime.jobs import Paced, Tally, clicks, finished, until
 
@@ -279,6 +284,32 @@ def test_a_record_that_cannot_be_sent_fails_its_job_by_name():
     env.from_collection([1]).map(lambda n: threading.Lock()).key_by(str).map(str, name="next").sink(CollectSink([]))
     with pytest.raises(MisuseError, match="a record for operator 'next' cannot be sent to another process: "):
         env.submit().wait(LONG)
+
+
+class Sealed:
+    """Can be written, and not be read."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+@pytest.mark.parametrize("count", [1, 4])  # an item that is answered, and one that is not
+def test_a_record_that_cannot_be_opened_fails_its_job_by_name(count):
+    env = RayEnvironment("shut")
+    sealed = env.from_collection(range(count)).map(lambda n: Sealed() if n == count - 1 else n)
+    sealed.key_by(lambda value: 0).map(str, name="next").sink(CollectSink([]))
+    with pytest.raises(MisuseError, match="a record cannot be opened in the process that it was sent to: ValueError"):
+        env.submit().wait(LONG)
+
+
+def test_an_item_that_did_not_come_is_missed():
+    """Most items have no answer: the reader sees by their numbers that one is not there."""
+    gate = Gate(1, capacity=8)
+    gate.fence(1)
+    entrance = Entrance(gate)
+    entrance.push(Parcel("job", 1, 0, 0, cloudpickle.dumps(Batch([1]))))
+    with pytest.raises(RuntimeError, match="channel 0: item 2 came, 1 was due"):
+        entrance.push(Parcel("job", 1, 0, 2, cloudpickle.dumps(Batch([3]))))
 
 
 def test_a_folder_that_processes_do_not_share_is_no_place_for_checkpoints():

@@ -39,7 +39,7 @@ def measured(run: Mapping[str, Mapping[str, float]], qrels: Qrels, measures: Seq
     """As `evaluate`, for rankings given as scores of documents, by question."""
     import ir_measures
 
-    wanted = {name: _measure(name) for name in measures}
+    wanted = {name: measure_called(name) for name in measures}
     judged = {question: _grades(qrels[question]) for question in run if question in qrels}
     if not judged:
         raise BadValueError("none of these questions has a judgment in the qrels; check that their ids agree")
@@ -71,7 +71,14 @@ def _grades(given: Mapping[str, int]) -> dict[str, int]:
     return {name: int(grade) for name, grade in given.items()}
 
 
-def _measure(name: str) -> object:
+def measure_called(name: str) -> object:
+    """ir-measures' own measure of that name.
+
+    Raises BadValueError where there is none.
+
+    >>> measure_called("nDCG@10")
+    nDCG@10
+    """
     import ir_measures
 
     try:

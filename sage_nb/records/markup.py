@@ -39,9 +39,10 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Html:
-    """Text that is already markup; only this module and its callers' templates make it."""
+    """Text that is already markup; only this module and its callers' templates make it. Numbers stand to the right."""
 
     text: str
+    number: bool = False
 
 
 def escape(text: str) -> Html:
@@ -154,12 +155,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str | float | Html]], c
 
 def _numeric(column: Sequence[str | float | Html]) -> bool:
     """Whether its heading stands to the right: there are numbers, and nothing else."""
-    return {isinstance(cell, (int, float)) for cell in column if cell != ""} == {True}
+    return {
+        isinstance(cell, (int, float)) or (isinstance(cell, Html) and cell.number) for cell in column if cell != ""
+    } == {True}
 
 
 def _cell(value: str | float | Html) -> str:
     if isinstance(value, Html):
-        return f"<td>{value.text}</td>"
+        return f"<td{value.number * ' class=sage-number'}>{value.text}</td>"
     if isinstance(value, str):
         return f"<td>{escape(value).text}</td>"
     if isinstance(value, int):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sage_nb.errors import SageError
 from sage_nb.retrieval.identity import folders_of, generations_of, identity_of
 from sage_nb.retrieval.path import Path
 from sage_nb.runtime.cellcache.code import Fingerprinted, Unknown
@@ -92,6 +93,34 @@ class Described(ABC):
         """What its results depend on beside the question, part by part: fields, collections, models, one's own code."""
         return identity_of(self)
 
-    @abstractmethod
+    @property
+    def sameness(self) -> Hashable:
+        """Equal for stages that give equal results: the digest of all that these depend on, where it can be told."""
+        try:
+            identity = self.identity()
+        except SageError:  # a collection that cannot be read, say: whoever opens it will tell
+            identity = Unknown("it cannot be read")
+        if isinstance(identity, Fingerprinted):
+            return identity.digest
+        return self if _is_hashable(self) else id(self)
+
     def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
-        """Its operators behind a stream that has come by `path`, and the path from there on."""
+        """Its operators behind a stream that has come by `path`, and the path from there on.
+
+        Where pipelines share a graph, and an equal stage stands there already, it is that one's.
+        """
+        if path.shared is None or self.steps != (self,):
+            return self.lay(stream, path, how)
+        return path.shared.stage(stream, path, self.sameness, lambda: self.lay(stream, path, how))
+
+    @abstractmethod
+    def lay(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+        """These operators, laid."""
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

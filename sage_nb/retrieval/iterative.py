@@ -77,7 +77,7 @@ class Iterative(Asking):
         """The words of its prompt, where a generator is told them."""
         return {"words": prompt_called(self.prompt).text} if isinstance(self.ask, Generator) else {}
 
-    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+    def lay(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """A loop around the pipeline; a question leaves it when its rounds are over."""
         on = path.then(self)
         inner: Any = unnamed(how)

@@ -22,7 +22,7 @@ from sage_nb.retrieval.prompt import prompt as prompt_called
 from sage_nb.retrieval.ranking import Retrieving, behind, placed
 from sage_nb.retrieval.recall import given
 from sage_nb.retrieval.rerank import RERANKED
-from sage_nb.retrieval.scores import Pair, PairScores
+from sage_nb.retrieval.scores import PAIRS, Pair, PairScores
 from sage_nb.retrieval.stage import Operation, Stage
 from sage_nb.retrieval.yaml import stage
 from sage_nb.runtime.cellcache.code import Unknown
@@ -122,6 +122,7 @@ class Grading(MapFunction[Result, Result]):
     def _grades(self, reasons: dict[Pair, str], pairs: Sequence[Pair]) -> list[float]:
         """A grade for each pair; NaN where there is none, and then why."""
         told: list[Conversation] = [self._prompt.filled(question=asked, passage=passage) for asked, passage in pairs]
+        self._metrics.count(PAIRS, len(told))
         with self._metrics.model_time(len(told)):
             written = self._writer.attempts(told) if told else []
         grades = [nan if isinstance(each, GeneratorError) else grade_of(each) for each in written]

@@ -111,7 +111,7 @@ class MultiSource(Stage):
         except SageError as error:
             return Unknown(str(error))
 
-    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+    def lay(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """The question routed, a branch of its own thread for each source, gathered question by question, merged."""
         on, inner = path.then(self), dict(unnamed(how))
         routing: Any = {"on_error": partial(astray, "route", len(self.parts)), **inner, "name": "route"}

@@ -9,7 +9,7 @@ import numpy as np
 from sage_nb.errors import ModelError
 from sage_nb.models.registry import Models, OwnModels
 from sage_nb.retrieval.recall import given
-from sage_nb.retrieval.scores import Pair, PairScores
+from sage_nb.retrieval.scores import PAIRS, Pair, PairScores
 from sage_nb.stream.function import Context
 
 
@@ -44,6 +44,7 @@ class Pairing:
         return self._known.scored(pairs, self._scores) if self._known else self._scores(pairs)
 
     def _scores(self, pairs: Sequence[Pair]) -> list[float]:
+        self._metrics.count(PAIRS, len(pairs))
         with self._metrics.model_time(len(pairs)):
             name, scores = self._scorer.name, np.asarray(self._scorer.score(pairs), np.float32).reshape(-1)
         if len(scores) != len(pairs):

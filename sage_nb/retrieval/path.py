@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from sage_nb.runtime.cellcache.code import Fingerprinted, Unknown
+from sage_nb.stream.api import Stream
 from sage_nb.stream.fingerprint import fingerprint
 
 NOT_KEPT = "not kept"
+Laid = TypeVar("Laid")
 
 
 class Step(Protocol):
@@ -66,12 +68,41 @@ class Mark:
     patience: Patience | None = None
 
 
+class Shared:
+    """What has been laid of a graph in which several pipelines stand: equal operators behind an equal stream are one.
+
+    In such a graph each operator looks for its own results: where a question stands in one pipeline says nothing of the
+    others, so that none may be let pass because a later stage of one knows it.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Any, Any] = {}
+        self.stages = 0  # that were laid
+
+    def once(self, stream: Stream, path: Path, what: Hashable, lay: Callable[[], Laid]) -> Laid:
+        """What `lay` gives, or gave for an equal `what` behind the same stream."""
+        key = (what, stream.node, stream.output, stream.partition, replace(path, depth=0, branch=False))
+        if key not in self._held:
+            self._held[key] = lay()
+        held: Laid = self._held[key]
+        return held
+
+    def stage(self, stream: Stream, path: Path, what: Hashable, lay: Callable[[], Laid]) -> Laid:
+        """The same, counted."""
+
+        def counted() -> Laid:
+            self.stages += 1
+            return lay()
+
+        return self.once(stream, path, what, counted)
+
+
 @dataclass(frozen=True)
 class Path:
     """The way from the question to here, through stages; in a branch, `depth` is that of the whole fusion.
 
     `folders` are those of the collections on it. `unknown` says why nothing is kept from here on; NOT_KEPT where
-    nobody asked for it.
+    nobody asked for it. `shared` is what has been laid by pipelines of the same graph, where there are several.
     """
 
     depth: int = 0
@@ -82,11 +113,16 @@ class Path:
     folders: frozenset[str] = frozenset()
     unknown: str = NOT_KEPT
     patience: Patience | None = None
+    shared: Shared | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def kept(cls) -> Path:
+    def kept(cls, shared: Shared | None = None) -> Path:
         """The beginning of a pipeline whose results are kept."""
-        return cls(unknown="")
+        return cls(unknown="", shared=shared)
+
+    def once(self, stream: Stream, what: Hashable, lay: Callable[[], Laid]) -> Laid:
+        """What `lay` puts behind a stream that has come by this path; where pipelines share a graph, only once."""
+        return lay() if self.shared is None else self.shared.once(stream, self, what, lay)
 
     def then(self, step: Step) -> Path:
         """The way on, through one more stage."""
@@ -111,7 +147,8 @@ class Path:
     def into_questions(self) -> Path:
         """The beginning of a pipeline that the next stage asks questions of its own, as if they were asked alone."""
         unknown = NOT_KEPT if self.unknown == NOT_KEPT else ""
-        return Path(self.depth + (not self.branch), branch=True, unknown=unknown, patience=self.patience)
+        depth = self.depth + (not self.branch)
+        return Path(depth, branch=True, unknown=unknown, patience=self.patience, shared=self.shared)
 
     def mark(self, stage: str, *, kept: bool) -> Mark:
         """For the operator that this way leads through last."""

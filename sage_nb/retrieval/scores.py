@@ -19,6 +19,7 @@ Pair = tuple[str, str]
 Held = dict[bytes, float]  # a passage's digest, its score
 
 ITEMS_KNOWN = "items_known"  # the counter of texts and pairs that a cache held a model's word on
+PAIRS = "pairs_scored"  # the counter of pairs that a model was given
 PASSAGE = 16  # bytes of a passage's digest
 ROW = np.dtype([("passage", f"V{PASSAGE}"), ("score", "<f4")])
 

@@ -114,7 +114,7 @@ class Operation(Stage):
         """The running half of one that results come to by `path`."""
         return self.function()
 
-    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+    def lay(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """The operator behind `stream`."""
         on = path.then(self)
         options: Any = {"name": self.label, "batch": self.batch, "on_error": partial(failed, self.label), **how}
@@ -132,7 +132,7 @@ class Chain(Stage):
     def steps(self) -> tuple[Stage, ...]:
         """These."""
 
-    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+    def lay(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """Those of each step, in turn."""
         for step in self.steps:
             stream, path = step.laid(stream, path, unnamed(how))
@@ -329,7 +329,7 @@ class Fused(Stage):
         """No: its parts do."""
         return False
 
-    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+    def lay(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """A branch for each part, gathered question by question, then fused."""
         inner: Any = unnamed(how)
         first, *others = [part.laid(stream, self.inward(path), inner)[0] for part in self.parts]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from sage_nb.retrieval.ranking import CACHED, COMPUTED
-from sage_nb.retrieval.scores import ITEMS_KNOWN
+from sage_nb.retrieval.scores import ITEMS_KNOWN, PAIRS
 from sage_nb.runtime.context import MODEL_CALLS
 from sage_nb.runtime.metrics import JobMetrics, OperatorMetrics
 
@@ -24,6 +24,7 @@ StageCounts = TypedDict(
         "dead_lettered": int,
         "model_calls": int,
         "items_known": int,
+        "pairs_scored": int,
         "seconds": float,
     },
 )
@@ -33,8 +34,8 @@ def stages_of(metrics: JobMetrics) -> Mapping[str, StageCounts]:
     """By stage, in the order of the graph, over all subtasks.
 
     `cached` and `computed` are questions whose result was found and made; `model_calls` are texts and pairs that a
-    model was given, `items_known` those of which a cache held what it says; `seconds` are the operator's own and its
-    model's.
+    model was given, `pairs_scored` those of them that a reranker was given; `items_known` are those of which a cache
+    held what it says; `seconds` are the operator's own and its model's.
     """
     found: dict[str, StageCounts] = {}
     for each in metrics.operators:
@@ -53,6 +54,7 @@ def _added(sofar: StageCounts | None, each: OperatorMetrics) -> StageCounts:
         "dead_lettered": 0,
         "model_calls": 0,
         "items_known": 0,
+        "pairs_scored": 0,
         "seconds": 0.0,
     }
     return {
@@ -64,5 +66,6 @@ def _added(sofar: StageCounts | None, each: OperatorMetrics) -> StageCounts:
         "dead_lettered": before["dead_lettered"] + each.dead_letters,
         "model_calls": before["model_calls"] + int(each.own.get(MODEL_CALLS, 0)),
         "items_known": before["items_known"] + int(each.own.get(ITEMS_KNOWN, 0)),
+        "pairs_scored": before["pairs_scored"] + int(each.own.get(PAIRS, 0)),
         "seconds": before["seconds"] + each.self_s + each.model_s,
     }

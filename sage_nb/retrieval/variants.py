@@ -64,7 +64,7 @@ class Variants(Asking):
         """The rule."""
         return "rrf"
 
-    def laid(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
+    def lay(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """Questions dealt out, answered and gathered: those of a whole batch together."""
         on = path.then(self)
         texts = partial(texts_of, depth=on.depth)

@@ -1,0 +1,96 @@
+"""Several pipelines asked the same questions as one graph: what they have in common is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from typing_extensions import Unpack
+
+from sage_nb.records.values import Query, Result
+from sage_nb.retrieval.changes import leaves
+from sage_nb.retrieval.path import Path, Shared
+from sage_nb.retrieval.recall import Cell
+from sage_nb.retrieval.run import Answers, Run
+from sage_nb.retrieval.stage import Stage
+from sage_nb.retrieval.stages import StageCounts, stages_of
+from sage_nb.runtime.environment import Environment, LocalEnvironment
+from sage_nb.runtime.job import Job
+from sage_nb.stream.build import How
+from sage_nb.stream.graph import Graph, Node
+
+Runner = Environment  # where pipelines run
+
+
+class PartOfAll(Run):
+    """The run of one of several pipelines that share a graph, and its job."""
+
+    def __init__(
+        self, stage: Stage, queries: Sequence[Query], answers: Answers, job: Job, uids: frozenset[str]
+    ) -> None:
+        super().__init__(stage, queries, answers, job)
+        self._uids = uids
+
+    @property
+    def stages(self) -> Mapping[str, StageCounts]:
+        """What its own stages have done, those that it shares with others included."""
+        return {name: counts for name, counts in stages_of(self.job.metrics()).items() if name in self._uids}
+
+
+@dataclass(frozen=True)
+class Together:
+    """Runs by the names of their pipelines; stages that these name, and different ones among them, which are run."""
+
+    runs: Mapping[str, Run]
+    job: Job
+    stages_asked: int
+    stages_run: int
+
+
+def together(
+    pipelines: Mapping[str, Stage], queries: Sequence[Query], env: Environment | None = None, **how: Unpack[How]
+) -> Together:
+    """Begin to ask all of these pipelines, in the settings of `env`; equal parts of their expressions are one operator.
+
+    Parts are equal where what they depend on is: a function written twice is one. Where `env` has a `Cell`, results are
+    found in its cache and kept there, under the keys of a run of any one of the pipelines.
+
+    >>> calls = []
+    >>> def look(result):
+    ...     calls.append(result.query.id)
+    ...     return result
+    >>> from sage_nb.retrieval.stage import Applied
+    >>> begun = together({"all": Applied(look), "some": Applied(look) % 5}, [Query("q", "who?")])
+    >>> [len(run.results) for run in begun.runs.values()], calls
+    ([1, 1], ['q'])
+    >>> begun.stages_asked, begun.stages_run
+    (3, 2)
+    """
+    scratch, shared = (env or LocalEnvironment("experiment")).anew(), Shared()
+    begin = Path(shared=shared) if scratch.resource(Cell) is None else Path.kept(shared)
+    asked = scratch.from_collection([Result(query) for query in queries], name="questions")
+    ends, answers = {}, {}
+    for name, stage in pipelines.items():
+        stream, _ = stage.laid(asked, begin, how)
+        ends[name], answers[name] = stream.node, Answers()
+        stream.sink(answers[name], name="answers", parallelism=1)
+    graph = scratch.graph()
+    job = scratch.submit()
+    runs = {
+        name: PartOfAll(stage, queries, answers[name], job, upstream(graph, ends[name]))
+        for name, stage in pipelines.items()
+    }
+    return Together(runs, job, sum(len(list(leaves(stage))) for stage in pipelines.values()), shared.stages)
+
+
+def upstream(graph: Graph, node: Node) -> frozenset[str]:
+    """The ids of an operator and of all that it depends on."""
+    return frozenset(graph.uids[each] for each in _upstream(node, set()))
+
+
+def _upstream(node: Node, seen: set[Node]) -> Iterator[Node]:
+    if node not in seen:
+        seen.add(node)
+        yield node
+        for read in node.inputs:
+            yield from _upstream(read.node, seen)

@@ -173,7 +173,8 @@ def multi_source(sources: Mapping[str, Stage | Callable[[str], object]], **optio
       is worse where sources have nothing in common: each has a first place to give.
     - `weights`: how much the word of each source counts, by name (1 for the others) or in their order; 0: not asked.
     - `per_source`: hits of a source, at the most; or by name that, or (at least, at most) of the `k`.
-    - `timeout`: seconds that a source may take for each of its steps; late three times running, it rests for 30.
+    - `timeout`: seconds that a source may take for each of its steps, which take questions by the batch; one that is
+      late three times running rests for 30.
     - `on_error`: a source that fails or is late is named in the Result's `missing`, a note says why, and the rest is
       served ("degrade"), or the question fails ("fail"). It fails where all are down.
     - `route`: a function of the question's text, to names of the sources to ask, or weights by name; or what

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from sage_nb.records.markup import escape
 
@@ -57,13 +58,7 @@ def drawing(boxes: Sequence[Box], arrows: Sequence[Arrow], title: str = "") -> s
     2
     """
     spots = _placed(boxes, arrows)
-    width = (
-        max((spot.x for spot in spots.values()), default=0.0)
-        + WIDE / 2
-        + EDGE
-        + (GAP_X if any(arrow.back for arrow in arrows) else 0)
-    )
-    height = max((spot.y for spot in spots.values()), default=0.0) + HIGH / 2 + EDGE
+    width, height = _size(spots, arrows)
     parts = [_arrow(each, spots) for each in arrows] + [_box(each, spots[each.id]) for each in boxes]
     head = (
         "<defs><marker id='sage-tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='7' markerHeight='7' "
@@ -74,6 +69,36 @@ def drawing(boxes: Sequence[Box], arrows: Sequence[Arrow], title: str = "") -> s
         f"height='{height:.0f}' viewBox='0 0 {width:.0f} {height:.0f}'><title>{escape(title).text}</title>"
         f"{head}{''.join(parts)}</svg>"
     )
+
+
+def drawn(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> dict[str, Any]:
+    """The same picture as plain numbers and texts, for who draws it himself: a widget's JavaScript.
+
+    >>> drawn([Box("a", "a"), Box("b", "b")], [Arrow("a", "b")])["arrows"][0]["path"]
+    'M97 54C97 74 97 74 97 94'
+    """
+    spots = _placed(boxes, arrows)
+    width, height = _size(spots, arrows)
+    lines = [(each, *_line(each, spots)) for each in arrows]
+    return {
+        "width": width,
+        "height": height,
+        "boxes": [
+            {"x": spots[b.id].x - WIDE / 2, "y": spots[b.id].y - HIGH / 2, "wide": WIDE, "high": HIGH}
+            | {"title": b.title, "shown": _shown(b.title), "below": b.below}
+            for b in boxes
+        ],
+        "arrows": [
+            {"path": path, "back": arrow.back, "label": arrow.label, "x": middle.x, "y": middle.y}
+            for arrow, path, middle in lines
+        ],
+    }
+
+
+def _size(spots: Mapping[str, Spot], arrows: Sequence[Arrow]) -> tuple[float, float]:
+    aside = GAP_X if any(arrow.back for arrow in arrows) else 0
+    width = max((spot.x for spot in spots.values()), default=0.0) + WIDE / 2 + EDGE + aside
+    return width, max((spot.y for spot in spots.values()), default=0.0) + HIGH / 2 + EDGE
 
 
 def _placed(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> dict[str, Spot]:
@@ -121,18 +146,31 @@ def _passage(arrow: Arrow, layer: int) -> str:
 
 
 def _box(box: Box, spot: Spot) -> str:
-    shown = box.title if len(box.title) <= LETTERS else box.title[: LETTERS - 1] + "…"
     whole = f"<title>{escape(box.title).text}</title>"
     up = 3 if box.below else -4
     below = f"<text class='quiet' x='{spot.x:.0f}' y='{spot.y + 14:.0f}'>{escape(box.below).text}</text>"
     return (
         f"<g>{whole}<rect x='{spot.x - WIDE / 2:.0f}' y='{spot.y - HIGH / 2:.0f}' "
         f"width='{WIDE}' height='{HIGH}' rx='4'/>"
-        f"<text x='{spot.x:.0f}' y='{spot.y - up:.0f}'>{escape(shown).text}</text>{below if box.below else ''}</g>"
+        f"<text x='{spot.x:.0f}' y='{spot.y - up:.0f}'>{escape(_shown(box.title)).text}</text>"
+        f"{below if box.below else ''}</g>"
     )
 
 
-def _arrow(arrow: Arrow, spots: dict[str, Spot]) -> str:
+def _shown(title: str) -> str:
+    return title if len(title) <= LETTERS else title[: LETTERS - 1] + "…"
+
+
+def _arrow(arrow: Arrow, spots: Mapping[str, Spot]) -> str:
+    path, middle = _line(arrow, spots)
+    dashed = " class='back'" if arrow.back else ""
+    line = f"<path{dashed} d='{path}' marker-end='url(#sage-tip)'/>"
+    label = f"<text class='quiet' x='{middle.x:.0f}' y='{middle.y:.0f}'>{escape(arrow.label).text}</text>"
+    return f"{line}{label if arrow.label and not arrow.back else ''}"
+
+
+def _line(arrow: Arrow, spots: Mapping[str, Spot]) -> tuple[str, Spot]:
+    """Its path, and the place of its label."""
     start, end = spots[arrow.tail], spots[arrow.head]
     if arrow.back:
         side = max(start.x, end.x) + WIDE / 2 + GAP_X
@@ -140,16 +178,13 @@ def _arrow(arrow: Arrow, spots: dict[str, Spot]) -> str:
             f"M{start.x + WIDE / 2:.0f} {start.y:.0f}C{side:.0f} {start.y:.0f} {side:.0f} {end.y:.0f} "
             f"{end.x + WIDE / 2:.0f} {end.y:.0f}"
         )
-        return f"<path class='back' d='{path}' marker-end='url(#sage-tip)'/>"
+        return path, Spot(side, (start.y + end.y) / 2)
     stops = [Spot(start.x, start.y + HIGH / 2)]
     stops += [spots[name] for at in range(len(spots)) if (name := _passage(arrow, at)) in spots]
     stops += [Spot(end.x, end.y - HIGH / 2)]
     curves = "".join(_curve(one, other) for one, other in pairwise(stops))
-    drawn = f"<path d='M{stops[0].x:.0f} {stops[0].y:.0f}{curves}' marker-end='url(#sage-tip)'/>"
-    if not arrow.label:
-        return drawn
-    x, y = (stops[-2].x + stops[-1].x) / 2, (stops[-2].y + stops[-1].y) / 2 + 3
-    return f"{drawn}<text class='quiet' x='{x:.0f}' y='{y:.0f}'>{escape(arrow.label).text}</text>"
+    middle = Spot((stops[-2].x + stops[-1].x) / 2, (stops[-2].y + stops[-1].y) / 2 + 3)
+    return f"M{stops[0].x:.0f} {stops[0].y:.0f}{curves}", middle
 
 
 def _curve(one: Spot, other: Spot) -> str:

@@ -51,3 +51,13 @@ def check_share(share: object, where: str, name: str) -> float:
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
         raise BadValueError(f"{where} needs {name}, a number from 0 to 1, got {share!r}")
     return float(share)
+
+
+def printed(number: float) -> str:
+    """A number as short as it can be read back.
+
+    >>> printed(2.0), printed(0.5), printed(0.123456789)
+    ('2', '0.5', '0.123456789')
+    """
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)

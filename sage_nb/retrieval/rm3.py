@@ -15,7 +15,7 @@ from sage_nb.index.analysis import get_analyzer
 from sage_nb.index.text import indexed_text
 from sage_nb.records.values import Expansion, Hit, Result
 from sage_nb.retrieval.described import Kind
-from sage_nb.retrieval.given import check_k, check_share
+from sage_nb.retrieval.given import check_k, check_share, printed
 from sage_nb.retrieval.path import Path
 from sage_nb.retrieval.ranking import Retrieving
 from sage_nb.retrieval.resources import COLLECTIONS
@@ -47,7 +47,7 @@ class Rm3(Operation):
 
     def __repr__(self) -> str:
         named = f", analyzer={self.analyzer!r}" if self.analyzer else ""
-        return f"rm3(docs={self.docs}, terms={self.terms}, weight={self.weight:g}{named})"
+        return f"rm3(docs={self.docs}, terms={self.terms}, weight={printed(self.weight)}{named})"
 
     @property
     def needs(self) -> Kind:

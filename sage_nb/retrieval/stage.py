@@ -19,7 +19,7 @@ from sage_nb.records.values import Query, Result
 from sage_nb.retrieval.applying import Applying
 from sage_nb.retrieval.described import Described, Kind
 from sage_nb.retrieval.fusion import get_fusion
-from sage_nb.retrieval.given import check_k, check_weights, unnamed
+from sage_nb.retrieval.given import check_k, check_weights, printed, unnamed
 from sage_nb.retrieval.path import Path
 from sage_nb.retrieval.questions import as_queries, check_text
 from sage_nb.retrieval.ranking import Answering, Cutting, Fusing, Retrieving, Scaling, failed, query_id, unfused
@@ -155,8 +155,8 @@ class Then(Chain):
 
     def __repr__(self) -> str:
         if isinstance(self.second, Cut):
-            return f"{_inner(self.first)} % {self.second.k}"
-        return f"{_inner(self.first)} >> {_inner(self.second)}"
+            return f"{bracketed(self.first)} % {self.second.k}"
+        return f"{bracketed(self.first)} >> {bracketed(self.second)}"
 
     @property
     def needs(self) -> Kind:
@@ -241,7 +241,7 @@ class Weighted(Chain):
             raise BadValueError(f"a weight must be 0 or more and finite, got {self.weight}")
 
     def __repr__(self) -> str:
-        return f"{self.weight:g} * {_inner(self.stage)}"
+        return f"{printed(self.weight)} * {bracketed(self.stage)}"
 
     @property
     def needs(self) -> Kind:
@@ -298,16 +298,23 @@ class Fused(Stage):
                 raise BadValueError(f"{part!r} gives no ranking to fuse; end it with a retriever")
 
     def __repr__(self) -> str:
-        sign = {"rrf": " + ", "max": " | ", "min": " & "}.get(self.rule)
-        plain = set(self.weights) == {1.0}
-        if sign is None or (not plain and self.rule != "rrf"):
-            weights = "" if plain else f", weights={self.weights}"
+        if self.sign is None:
+            weights = "" if set(self.weights) == {1.0} else f", weights={self.weights}"
             return f"fuse({', '.join(map(repr, self.parts))}, by={self.rule!r}{weights})"
-        weighed = [
-            _inner(part) if weight == 1 else f"{weight:g} * {_inner(part)}"
-            for part, weight in zip(self.parts, self.weights, strict=True)
-        ]
-        return sign.join(weighed)
+        weighed = zip(self.parts, self.weights, strict=True)
+        return self.sign.join(bracketed(p) if w == 1 else f"{printed(w)} * {bracketed(p)}" for p, w in weighed)
+
+    @property
+    def sign(self) -> str | None:
+        """The operator that it is written with; None where it takes `fuse()`: the operator would open a part, say."""
+        match self.rule:
+            case "rrf":
+                plain = [part for part, weight in zip(self.parts, self.weights, strict=True) if weight == 1]
+                return None if any(_operands(part) != [(part, 1.0)] for part in plain) else " + "
+            case "max" | "min" if set(self.weights) == {1.0}:
+                opened = any(_operands_of(part, self.rule) != (part,) for part in self.parts)
+                return None if opened else {"max": " | ", "min": " & "}[self.rule]
+        return None
 
     @property
     def needs(self) -> Kind:
@@ -379,10 +386,10 @@ def _operands_of(stage: Stage, rule: str) -> tuple[Stage, ...]:
     return cast(Any, stage).parts if plain else (stage,)
 
 
-def _inner(stage: Stage) -> str:
+def bracketed(stage: Stage) -> str:
     """`stage` printed so that it can stand inside an expression."""
-    text = repr(stage)
-    return f"({text})" if isinstance(stage, (Fused, Then, Weighted)) and not text.startswith("fuse(") else text
+    operators = isinstance(stage, (Then, Weighted)) or (isinstance(stage, Fused) and stage.sign is not None)
+    return f"({stage!r})" if operators else repr(stage)
 
 
 Pipeline = Stage  # a whole pipeline is a stage

@@ -35,6 +35,11 @@ class View:
         return hash(self._source)
 
     @property
+    def source(self) -> Source:
+        """Where its retrievers look."""
+        return self._source
+
+    @property
     def name(self) -> str:
         """The collection's name."""
         return self._source.name

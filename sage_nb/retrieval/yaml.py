@@ -93,14 +93,15 @@ def from_yaml(text: str) -> Any:
     return _read(given["pipeline"], "pipeline")
 
 
-def _known() -> dict[str, type]:
+def kinds() -> dict[str, type]:
+    """By name, what may be written: stages, and generators."""
     for home in HOMES:
         import_module(f"sage_nb.retrieval.{home}")
     return {**STAGES, **KINDS}
 
 
 def _written(value: Any) -> Any:
-    names = {kind: name for name, kind in _known().items()}
+    names = {kind: name for name, kind in kinds().items()}
     if type(value) in names:
         given = ((field, getattr(value, field.name)) for field in fields(value))
         return {names[type(value)]: {field.name: _written(each) for field, each in given if each != _default(field)}}
@@ -146,7 +147,7 @@ def _stage(value: Mapping[Any, Any], where: str) -> Any:
         raise BadValueError(f"the arguments of {name!r} at {where} must be named, got {given!r:.60}")
     if name == "collection":
         return _source(given, where)
-    kind = _known().get(str(name))
+    kind = kinds().get(str(name))
     if kind is None:
         raise UnknownNameError.of("stage", str(name), STAGES)
     known = [field.name for field in fields(kind)]

@@ -90,7 +90,12 @@ def test_then_is_associative():
 
 @pytest.mark.parametrize(
     "stage",
-    [A + B, 2 * A + B, (A + B) % 3, A | B, A & B, A % 3 >> sage.rerank(2, "m"), sage.fuse(A, B, by="minmax")],
+    [
+        *[A + B, 2 * A + B, (A + B) % 3, A | B, A & B, A % 3 >> sage.rerank(2, "m"), sage.fuse(A, B, by="minmax")],
+        *[0.123456789 * A, 0.123456789 * A + B, sage.fuse(2 * A, B), 3 * (2 * A) + B, sage.fuse(A + B, D)],
+        *[2 * (A + B) + D, sage.fuse(A | B, D, by="max"), (A | B) & D, sage.fuse(A, B, by="min", weights=(1, 2))],
+        *[2 * (sage.fuse(A, B, by="isr") >> sage.rerank(2)), 2 * (sage.fuse(A, B, by="isr") + D), A + (B >> Cut(2))],
+    ],
 )
 def test_an_expression_prints_itself_back(stage):
     assert eval(repr(stage), {"Fixed": Fixed, "fuse": sage.fuse, "rerank": sage.rerank}) == stage  # noqa: S307

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -77,6 +78,7 @@ class Experiment:
 
     pipelines: Mapping[str, Stage]
     questions: Mapping[str, Query]
+    qrels: Qrels
     measures: tuple[str, ...]
     values: Mapping[str, Values]
     intervals: Mapping[str, Mapping[str, tuple[float, float]]]
@@ -95,7 +97,7 @@ class Experiment:
         """Of the pipelines, in the order given."""
         return tuple(self.pipelines)
 
-    @property
+    @cached_property
     def means(self) -> Mapping[str, Mapping[str, float]]:
         """The mean of each measure over the questions that it judges."""
         return {name: {m: sum(v.values()) / len(v) for m, v in by.items()} for name, by in self.values.items()}
@@ -167,6 +169,7 @@ def conducted(pipelines: Mapping[str, Stage], queries: object, qrels: Qrels, how
     return {
         "pipelines": stages,
         "questions": {query.id: query for query in asked},
+        "qrels": {query.id: qrels[query.id] for query in asked},
         "measures": plan.measures,
         "values": values,
         "intervals": {name: intervals(each) for name, each in values.items()},

@@ -112,7 +112,12 @@ class Trainer:
         if not begun:
             untrained_cross_encoder(out, recipe.seed, recipe.layers)
         self.encoder = CrossEncoder(
-            str(out), num_labels=1, max_length=recipe.length, config_kwargs=UNDROPPED, model_kwargs=PLAIN
+            str(out),
+            num_labels=1,
+            max_length=recipe.length,
+            activation_fn=torch.nn.Identity(),  # logits: a sigmoid would make all that is clearly good alike
+            config_kwargs=UNDROPPED,
+            model_kwargs=PLAIN,
         )
         self.device = self.encoder.device
         self.model: Any = self.encoder.model.train()
@@ -180,6 +185,16 @@ def train(groups: Sequence[Group], out: Path, recipe: Recipe) -> Iterator[tuple[
         yield trainer.step, len(steps), loss
 
 
+def halved(folder: Path) -> Path:
+    """Write what is shipped, the model in half precision, into `half` below a trained one; gives that folder."""
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(str(folder))
+    model.half()
+    model.save_pretrained(str(folder / "half"))
+    return folder / "half"
+
+
 def _divergences(scores: torch.Tensor, groups: Sequence[Group]) -> Iterator[torch.Tensor]:
     """Of the model's softmax from the teacher's, group by group."""
     import torch
@@ -211,6 +226,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             mean, seconds = sum(losses[-50:]) / len(losses[-50:]), time.monotonic() - begun
             sys.stdout.write(f"step {step} of {steps}: loss {mean:.4f}, {seconds:.0f} s\n")
             sys.stdout.flush()
+    sys.stdout.write(f"in half precision: {halved(out)}\n")
 
 
 if __name__ == "__main__":

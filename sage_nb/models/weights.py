@@ -13,6 +13,8 @@ from sage_nb.errors import ModelError
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_NAMES = frozenset({"bundled", BUNDLED, f"sentence-transformers/{BUNDLED}"})
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+RERANKER = "sage-reranker"  # the cross-encoder that this package brings
+RERANKER_FOLDER = Path(__file__).parent / "reranker"
 HUB_SECONDS = 3.0
 
 
@@ -49,6 +51,8 @@ def model_folder(name: str) -> Path:
     """
     if name in BUNDLED_NAMES:
         return bundled_folder()
+    if name == RERANKER:
+        return RERANKER_FOLDER
     if Path(name).is_dir():
         return Path(name)
     return cached_folder(name) or _fetched(name)

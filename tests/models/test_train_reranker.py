@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from sage_nb.errors import BadValueError
-from sage_nb.models.train_reranker import Group, Recipe, main, read_groups, train
+from sage_nb.models.train_reranker import Group, Recipe, halved, main, read_groups, train
 
 COLOURS, ANIMALS = ("red", "green", "blue", "white"), ("cow", "dog", "horse", "sheep")
 GROUPS = [
@@ -99,4 +99,16 @@ def test_the_command_trains_and_tells(tmp_path, capsys):
     given = [str(tmp_path / "groups.jsonl"), str(tmp_path / "out"), "--batch", "2", "--layers", "0", "--length", "32"]
     main(given)
     assert "step 2 of 2: loss" in capsys.readouterr().out
-    assert (tmp_path / "out" / "model.safetensors").exists()
+    shipped = load_file(tmp_path / "out" / "half" / "model.safetensors")
+    assert {str(each.dtype) for each in shipped.values()} == {"float16"}
+
+
+def test_what_is_shipped_scores_as_what_was_trained_and_without_a_ceiling(tmp_path):
+    from sentence_transformers import CrossEncoder
+
+    losses(tmp_path / "model", Recipe(epochs=8, batch=4, layers=(0,), rate=1e-3, length=32))
+    pairs = [("a red dog", "the dog is red"), ("a red dog", "nothing")]
+    trained, shipped = (CrossEncoder(str(each)) for each in (tmp_path / "model", halved(tmp_path / "model")))
+    scores = shipped.predict(pairs)
+    assert scores == pytest.approx(trained.predict(pairs), abs=0.02)
+    assert min(scores) < 0 or max(scores) > 1  # logits, no shares

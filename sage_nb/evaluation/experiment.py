@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
@@ -163,7 +163,8 @@ def conducted(pipelines: Mapping[str, Stage], queries: object, qrels: Qrels, how
     """The fields of an Experiment, its runs made."""
     stages = stages_of(pipelines)
     plan = checked(stages, how)
-    asked = judged(as_queries(queries), qrels)
+    given = as_queries(queries)
+    asked = judged(given, qrels)
     begun = together(stages, asked, how.get("env"))
     values = {name: evaluate(run.results, qrels, plan.measures).by_question for name, run in begun.runs.items()}
     return {
@@ -181,7 +182,7 @@ def conducted(pipelines: Mapping[str, Stage], queries: object, qrels: Qrels, how
         "correction": plan.correction,
         "stages_asked": begun.stages_asked,
         "stages_run": begun.stages_run,
-        "remarks": tuple(remarks(begun.runs, asked, qrels)),
+        "remarks": tuple(remarks(begun.runs, asked, qrels, len(given) - len(asked))),
     }
 
 
@@ -197,6 +198,8 @@ class Plan:
 
 def checked(stages: Mapping[str, Stage], how: Comparing) -> Plan:
     """The options, those that are left out as they are by default."""
+    if unknown := [name for name in how if name not in OPTIONS]:
+        raise UnknownNameError.of("option of experiment()", unknown[0], OPTIONS)
     measures = tuple(how.get("measures", MEASURES))
     baseline, test, correction = how.get("baseline"), how.get("test", "randomisation"), how.get("correction", "holm")
     if isinstance(how.get("measures"), str) or not measures or len(set(measures)) < len(measures):
@@ -264,7 +267,7 @@ def cost(run: Run) -> dict[str, float]:
     """What a pipeline's own stages took and gave to models."""
     stages = run.stages.values()
     known = all(each["computed"] or not each["cached"] for each in stages)
-    seconds = sum(each["seconds"] / each["computed"] for each in stages if each["computed"])
+    seconds = sum(each["took"] / each["computed"] for each in stages if each["computed"])
     return {
         "ms per question": 1000 * seconds if known else nan,
         "model calls": sum(each["model_calls"] for each in stages),
@@ -272,16 +275,14 @@ def cost(run: Run) -> dict[str, float]:
     }
 
 
-def remarks(runs: Mapping[str, Run], asked: Sequence[Query], qrels: Qrels) -> list[str]:
+def remarks(runs: Mapping[str, Run], asked: Sequence[Query], qrels: Qrels, left_out: int) -> Iterator[str]:
     """What a reader of the table should know: what failed, or was served without a part; what cannot be found."""
-    said = []
+    if left_out:
+        yield f"{left_out:,} questions without judgment were left out"
+    if bare := [query.id for query in asked if not any(grade > 0 for grade in qrels[query.id].values())]:
+        yield f"{len(bare)} questions, {bare[0]!r} the first, have no relevant document: most measures of them are 0"
     for name, run in runs.items():
         if failed := run.failed:
-            said.append(f"{name}: {len(failed)} questions failed and count 0, the first: {failed[0].error}")
+            yield f"{name}: {len(failed)} questions failed and count 0, the first: {failed[0].error}"
         if partial := [result for result in run.so_far if result.missing and not result.error]:
-            said.append(f"{name}: {len(partial)} questions were served without {', '.join(partial[0].missing):.200}")
-    if bare := [query.id for query in asked if not any(grade > 0 for grade in qrels[query.id].values())]:
-        said.append(
-            f"{len(bare)} questions, {bare[0]!r} the first, have no relevant document: most measures of them are 0"
-        )
-    return said
+            yield f"{name}: {len(partial)} questions were served without {', '.join(partial[0].missing):.200}"

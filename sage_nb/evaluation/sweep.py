@@ -33,8 +33,8 @@ def sweep(make: Callable[..., Stage], queries: object, qrels: Qrels, /, **how: A
     """Compare the pipelines that `make` gives for every combination of arguments.
 
     What is named as an argument of `make` are its values, the rest are options of `experiment`. Variants are called by
-    their arguments, as in "alpha=0.3, k=50"; that is what `baseline` names, too. All run as one graph: what an argument does
-    not change is computed once.
+    their arguments, as in "alpha=0.3, k=50"; that is what `baseline` names, too. All run as one graph: what an argument
+    does not change is computed once.
 
     Raises BadValueError where an argument of `make` has no values.
 

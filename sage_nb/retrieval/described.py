@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sage_nb.errors import SageError
-from sage_nb.retrieval.identity import folders_of, generations_of, identity_of
+from sage_nb.models.generator import Generator
+from sage_nb.retrieval.identity import folders_of, generations_of, identity_of, parts_of
 from sage_nb.retrieval.path import Path
 from sage_nb.runtime.cellcache.code import Fingerprinted, Unknown
 from sage_nb.stream.api import Stream
@@ -65,6 +66,11 @@ class Described(ABC):
     def runs_model(self) -> bool:
         """Whether it has a use for a GPU."""
         return False
+
+    @property
+    def waits(self) -> bool:
+        """Whether others do its work: a generator that is asked for several texts at once, as a server is."""
+        return any(isinstance(part, Generator) and part.at_once > 1 for part in parts_of(self))
 
     @property
     def generations(self) -> Mapping[str, int]:

@@ -39,6 +39,11 @@ class FunctionSource(Operation):
         """One: it is asked question by question, and each is waited for by itself."""
         return 1, 0.0
 
+    @property
+    def waits(self) -> bool:
+        """Yes: for whomever the function asks."""
+        return True
+
     def function(self) -> Retrieving:
         """A `Finding`."""
         return Finding(self)

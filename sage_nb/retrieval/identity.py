@@ -40,7 +40,7 @@ def digest_of(value: object) -> str:
 def generations_of(stage: Described) -> Mapping[str, int]:
     """How often each collection that a stage reads, itself or by a part of it, had been changed by now."""
     held: dict[str, int] = {}
-    for each in _parts(stage):
+    for each in parts_of(stage):
         if isinstance(each, Source):
             held[each.path] = COLLECTIONS.folder(each.path).snapshot().manifest.generation
         elif hasattr(each, "generations"):
@@ -51,7 +51,7 @@ def generations_of(stage: Described) -> Mapping[str, int]:
 def folders_of(stage: Described) -> frozenset[str]:
     """The folder of each collection that a stage reads, itself or by a part of it."""
     held: set[str] = set()
-    for each in _parts(stage):
+    for each in parts_of(stage):
         if isinstance(each, Source):
             held.add(each.path)
         elif hasattr(each, "folders"):
@@ -59,7 +59,7 @@ def folders_of(stage: Described) -> frozenset[str]:
     return frozenset(held)
 
 
-def _parts(stage: Described) -> Iterator[Any]:
+def parts_of(stage: Described) -> Iterator[Any]:
     """What a stage's fields hold, those of its tuples one by one."""
     for _, value in _fields(stage):
         yield from value if isinstance(value, tuple) else (value,)

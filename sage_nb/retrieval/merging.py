@@ -33,6 +33,7 @@ class Merge:
 
     label: str
     names: tuple[str, ...]
+    weights: tuple[float, ...]
     quotas: tuple[Quota, ...]
     fusion: str
     near: float | None
@@ -71,7 +72,8 @@ class Merging(MapFunction[Arrived, Passing]):
         down = {at: why for at, each in answers.items() if (why := _lacking(each))}
         self._check(down, len(answers))
         sound = {at: result_of(each) for at, each in answers.items() if each is not None and at not in down}
-        return self._said(asked, sound, down, self._hits(asked, sound, routed.weights))
+        weights = [own * share for own, share in zip(self.how.weights, routed.weights, strict=True)]
+        return self._said(asked, sound, down, self._hits(asked, sound, weights))
 
     def _check(self, down: Mapping[int, str], asked: int) -> None:
         why = "; ".join(f"{self.how.names[at]}: {reason}" for at, reason in down.items())

@@ -15,6 +15,7 @@ from sage_nb.retrieval.evidence import evidence_of
 from sage_nb.retrieval.function_source import FunctionSource
 from sage_nb.retrieval.fusion import FUSIONS
 from sage_nb.retrieval.given import check_k, check_number, check_weights, unnamed
+from sage_nb.retrieval.identity import digest_of
 from sage_nb.retrieval.merging import POOLED, Arrived, Merge, Merging, Quota
 from sage_nb.retrieval.near import NearDuplicates
 from sage_nb.retrieval.path import Path, Patience
@@ -114,19 +115,32 @@ class MultiSource(Stage):
     def lay(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """The question routed, a branch of its own thread for each source, gathered question by question, merged."""
         on, inner = path.then(self), dict(unnamed(how))
-        routing: Any = {"on_error": partial(astray, "route", len(self.parts)), **inner, "name": "route"}
-        routed = stream.map(Routing(self.names, self.weights, self.route), **routing)
+        routed = self._routed(stream, path, inner)
         inner.pop("on_error", None)  # what becomes of a source that fails is decided behind all of them
-        branches = [self._branch(at, routed, path, inner) for at in range(len(self.parts))]
+        branches = [self._branch(at, (stream, routed), path, inner) for at in range(len(self.parts))]
         where: Any = {name: inner[name] for name in ("parallelism", "resources", "together") if name in inner}
         gathered = routed.gather(*branches, on=(routed_id, *(query_id for _ in branches)), **where)
         merging: Any = {"name": self.label, "on_error": partial(_unmerged, self.label), **unnamed(how)}
         return gathered.map(Merging(self._merge()), **merging), on
 
-    def _branch(self, at: int, routed: Stream, path: Path, how: Mapping[str, Any]) -> Stream:
+    def _routed(self, stream: Stream, path: Path, how: Mapping[str, Any]) -> Stream:
+        routing: Any = {"on_error": partial(astray, "route", len(self.parts)), **how, "name": "route"}
+        counting = tuple(float(weight > 0) for weight in self.weights)
+        what = ("route", self.names, counting, digest_of(self.route) or id(self.route))
+        return path.once(stream, what, lambda: stream.map(Routing(self.names, counting, self.route), **routing))
+
+    def _branch(self, at: int, come: tuple[Stream, Stream], path: Path, how: Mapping[str, Any]) -> Stream:
+        """A source, in a thread of its own, behind what has come: as it came where all of it is for that source."""
+        stream, routed = come
         inward = self.inward(path)
         options: Any = {name: each for name, each in how.items() if name in ("parallelism", "resources", "together")}
-        asked = routed.key_by(routed_id).map(partial(led, at, inward.depth), name=f"to {self.names[at]}", **options)
+        name = f"to {self.names[at]}"
+        if self.route is None and self.weights[at]:
+            what = ("to", self.parts[at].sameness)
+            asked = path.once(stream, what, lambda: stream.key_by(query_id).map(_as_it_came, name=name, **options))
+        else:
+            leading = partial(led, at, inward.depth)
+            asked = path.once(routed, ("to", at), lambda: routed.key_by(routed_id).map(leading, name=name, **options))
         try:
             return self.parts[at].laid(asked, inward, how)[0]  # type: ignore[arg-type]
         except SageError as error:
@@ -136,6 +150,7 @@ class MultiSource(Stage):
         return Merge(
             self.label,
             self.names,
+            self.weights,
             self.quotas,
             self.fusion,
             self.near,
@@ -264,6 +279,10 @@ def _check_quotas(names: Sequence[str], quotas: Sequence[Any], k: int) -> None:
         )
     if (total := sum(least for least, _ in quotas)) > k:
         raise BadValueError(f"per_source asks for at least {total} hits, and k={k}; raise k, or ask for fewer")
+
+
+def _as_it_came(value: Passing) -> Passing:
+    return value
 
 
 def _closed(reason: str, depth: int, value: Passing) -> Passing:

@@ -14,6 +14,7 @@ from sage_nb.retrieval.fusion import Key, Ranking, get_fusion
 from sage_nb.retrieval.path import Mark
 from sage_nb.retrieval.patience import Patient
 from sage_nb.retrieval.recall import Known, Memory, Passing, result_of
+from sage_nb.retrieval.turns import Stopwatch
 from sage_nb.runtime.operators.guard import MisuseError, WrongReturnError
 from sage_nb.runtime.operators.lifecycle import opened
 from sage_nb.stream.function import Context, MapFunction
@@ -23,22 +24,24 @@ Gathered = tuple[Passing | None, ...]
 
 BEHIND = "behind"  # the step of a hit that a stage did not look at, and has left behind those that it did
 CACHED, COMPUTED = "cached", "computed"  # counters of an operator whose results are kept: questions
+TOOK = "took"  # the gauge of the seconds that its function took for those computed
 
 
 class Answering(MapFunction[Passing, Passing]):
     """Calls a retrieval function, past which go questions that have failed, and those whose result is known.
 
     With a mark whose results are kept, it looks for them first, and keeps what it makes; then the function, with the
-    models that it loads, is opened only when there is something to compute.
+    models that it loads, is opened only when there is something to compute. It `waits` where others do the work.
     """
 
-    def __init__(self, function: Retrieving, mark: Mark) -> None:
-        self._function, self._mark = function, mark
+    def __init__(self, function: Retrieving, mark: Mark, *, waits: bool = False) -> None:
+        self._function, self._mark, self._watch = function, mark, Stopwatch(waits=waits)
         self._is_open = False
 
     def open(self, context: Context, /) -> None:
         """Open it, or find the cache."""
         self._context, self._metrics = context, context.metrics
+        self._watch.open(context)
         self._memory = Memory.opened(self._mark, context) if self._mark.key else None
         patience = self._mark.patience
         self._patient = Patient(patience.seconds, context.name) if patience else None
@@ -78,7 +81,9 @@ class Answering(MapFunction[Passing, Passing]):
 
     def _made(self, asked: list[Result]) -> list[Result]:
         call = self._opened().map_batch
-        made = self._patient.call(call, asked) if self._patient else call(asked)
+        with self._watch.running():
+            made = self._patient.call(call, asked) if self._patient else call(asked)
+        self._metrics.gauge(TOOK, self._watch.seconds)
         if not isinstance(made, list) or len(made) != len(asked):
             count = len(made) if isinstance(made, list) else f"a {type(made).__name__}"
             raise WrongReturnError(

@@ -24,14 +24,14 @@ ELSEWHERE = "the question is not for this source"  # what stands in the place of
 
 @plain
 class Routed(msgspec.Struct, frozen=True):
-    """A question on its way to sources, with a weight for each; one of weight 0 is not asked."""
+    """A question on its way to sources, with a share for each; one of share 0 is not asked."""
 
     value: Result | Known
     weights: tuple[float, ...]
 
 
 class Routing(MapFunction[Passing, Routed]):
-    """Weighs the sources for each question: their own weights times what the route says."""
+    """The share of each source in each question: what the route says of it, times its own, which is 1, or 0: never."""
 
     def __init__(self, names: Sequence[str], weights: Sequence[float], route: Any) -> None:
         self.names, self.weights, self.route = tuple(names), tuple(weights), route

@@ -120,7 +120,8 @@ class Operation(Stage):
         options: Any = {"name": self.label, "batch": self.batch, "on_error": partial(failed, self.label), **how}
         if not self.runs_model and "num_gpus" in options.get("resources", ()):
             options["resources"] = {name: each for name, each in options["resources"].items() if name != "num_gpus"}
-        return stream.map(Answering(self.function_after(path), on.mark(self.label, kept=self.keeps)), **options), on
+        function, mark = self.function_after(path), on.mark(self.label, kept=self.keeps)
+        return stream.map(Answering(function, mark, waits=self.waits), **options), on
 
 
 @dataclass(frozen=True)

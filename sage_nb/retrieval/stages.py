@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
-from sage_nb.retrieval.ranking import CACHED, COMPUTED
+from sage_nb.retrieval.ranking import CACHED, COMPUTED, TOOK
 from sage_nb.retrieval.scores import ITEMS_KNOWN, PAIRS
 from sage_nb.runtime.context import MODEL_CALLS
 from sage_nb.runtime.metrics import JobMetrics, OperatorMetrics
@@ -26,6 +26,7 @@ StageCounts = TypedDict(
         "items_known": int,
         "pairs_scored": int,
         "seconds": float,
+        "took": float,
     },
 )
 
@@ -35,7 +36,8 @@ def stages_of(metrics: JobMetrics) -> Mapping[str, StageCounts]:
 
     `cached` and `computed` are questions whose result was found and made; `model_calls` are texts and pairs that a
     model was given, `pairs_scored` those of them that a reranker was given; `items_known` are those of which a cache
-    held what it says; `seconds` are the operator's own and its model's.
+    held what it says; `seconds` are the operator's own and its model's, `took` those of them that its function took for
+    what was computed.
     """
     found: dict[str, StageCounts] = {}
     for each in metrics.operators:
@@ -56,6 +58,7 @@ def _added(sofar: StageCounts | None, each: OperatorMetrics) -> StageCounts:
         "items_known": 0,
         "pairs_scored": 0,
         "seconds": 0.0,
+        "took": 0.0,
     }
     return {
         "in": before["in"] + each.received,
@@ -68,4 +71,5 @@ def _added(sofar: StageCounts | None, each: OperatorMetrics) -> StageCounts:
         "items_known": before["items_known"] + int(each.own.get(ITEMS_KNOWN, 0)),
         "pairs_scored": before["pairs_scored"] + int(each.own.get(PAIRS, 0)),
         "seconds": before["seconds"] + each.self_s + each.model_s,
+        "took": before["took"] + each.own.get(TOOK, each.self_s + each.model_s),
     }

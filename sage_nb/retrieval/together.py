@@ -14,6 +14,7 @@ from sage_nb.retrieval.recall import Cell
 from sage_nb.retrieval.run import Answers, Run
 from sage_nb.retrieval.stage import Stage
 from sage_nb.retrieval.stages import StageCounts, stages_of
+from sage_nb.retrieval.turns import Turns
 from sage_nb.runtime.environment import Environment, LocalEnvironment
 from sage_nb.runtime.job import Job
 from sage_nb.stream.build import How
@@ -52,8 +53,10 @@ def together(
 ) -> Together:
     """Begin to ask all of these pipelines, in the settings of `env`; equal parts of their expressions are one operator.
 
-    Parts are equal where what they depend on is: a function written twice is one. Where `env` has a `Cell`, results are
-    found in its cache and kept there, under the keys of a run of any one of the pipelines.
+    Parts are equal where what they depend on is: a function written twice is one. (A source of `multi_source` is not
+    equal to the same pipeline outside of one: it may be late, or fail.) Where `env` has a `Cell`, results are found in
+    its cache and kept there, under the keys of a run of any one of the pipelines. Unless `env` has operators of several
+    subtasks, they compute in turn, so that the time of each can be told.
 
     >>> calls = []
     >>> def look(result):
@@ -66,7 +69,8 @@ def together(
     >>> begun.stages_asked, begun.stages_run
     (3, 2)
     """
-    scratch, shared = (env or LocalEnvironment("experiment")).anew(), Shared()
+    given, shared = env or LocalEnvironment("experiment"), Shared()
+    scratch = given.lending(Turns()) if given.parallelism == 1 else given.anew()
     begin = Path(shared=shared) if scratch.resource(Cell) is None else Path.kept(shared)
     asked = scratch.from_collection([Result(query) for query in queries], name="questions")
     ends, answers = {}, {}

@@ -84,7 +84,9 @@ def asked_each(stream: Stream, texts: Texts, pipe: tuple[Stage, Path], how: How)
     inner: Any = unnamed(how)
     where: Any = {name: inner[name] for name in ("parallelism", "resources", "together") if name in inner}
     stage, path = pipe
-    answered, _ = stage.laid(stream.flat_map(partial(_dealt, texts), name="questions-of-each", **where), path, inner)
+    name = "questions-of-each"
+    dealt = path.once(stream, name, lambda: stream.flat_map(partial(_dealt, texts), name=name, **where))
+    answered, _ = stage.laid(dealt, path, inner)
     return stream.gather(answered, on=(query_id, _parent), count=partial(_count, texts), **where)
 
 

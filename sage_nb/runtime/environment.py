@@ -101,6 +101,12 @@ class Environment(ABC):
         other.ends, other.checkpointing = Sinks(), None
         return other
 
+    def lending(self, resource: object) -> Self:
+        """As `anew`, with one more resource for its functions."""
+        other = self.anew()
+        other._resources = {**self._resources, type(resource): resource}  # noqa: SLF001  its own kind
+        return other
+
     def unchecked(self) -> Self:
         """As `anew`, and without restarts: for a job whose sink is its own checkpoint, and shows what it has itself."""
         other = self.anew()

@@ -1,4 +1,4 @@
-# The whole vocabulary: make demo · test (test-ray, test-browser: only what needs a cluster, a browser) · lint · types · fmt. Every target sets up .venv by itself.
+# The whole vocabulary: make demo · test (test-ray, test-browser: only what needs a cluster, a browser) · docs · lint · types · fmt. Every target sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 ON_RAY := tests/runtime/ray $(wildcard tests/retrieval/test_*on_ray.py) tests/retrieval/test_sharded.py tests/notebooks/test_ray_kernel.py tests/notebooks/test_tutorials_on_ray.py  # each wants both cores, most share one cluster
@@ -7,7 +7,7 @@ EXTRAS := pdf,html,chinese,openai,ray-data,dev
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-browser test-ray lint types fmt
+.PHONY: demo docs test test-browser test-ray lint types fmt
 
 demo: .venv/ready
 	$(BIN)/sage-nb demo
@@ -22,6 +22,9 @@ test-ray: .venv/ready
 
 test-browser: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(IN_A_BROWSER)
+
+docs: .venv/ready
+	$(BIN)/python -m tests.reference build/reference
 
 lint: .venv/ready
 	$(BIN)/ruff check sage_nb tests

@@ -9,7 +9,14 @@ from typing_extensions import Self
 
 
 class SageError(Exception):
-    """What went wrong, in one sentence, and how to mend it."""
+    """What went wrong, in one sentence, and how to mend it.
+
+    >>> try:
+    ...     raise ModelError("there is no model 'e6' here; give a folder, or the name of one that is")
+    ... except SageError as error:
+    ...     print(error)
+    there is no model 'e6' here; give a folder, or the name of one that is
+    """
 
     def _render_traceback_(self) -> list[str]:
         """IPython calls this: a cell shows the sentence, not the stack of internals."""
@@ -17,11 +24,23 @@ class SageError(Exception):
 
 
 class BadValueError(SageError, ValueError):
-    """An argument outside its range, or of the wrong type."""
+    """An argument outside its range, or of the wrong type.
+
+    >>> from sage_nb.records.chunk import chunk
+    >>> chunk(0)
+    Traceback (most recent call last):
+    sage_nb.errors.BadValueError: size=0 must be a whole number of tokens, 1 or more
+    """
 
 
 class UnknownNameError(SageError, LookupError):
-    """A name that no registry, folder or namespace holds."""
+    """A name that no registry, folder or namespace holds.
+
+    >>> from sage_nb.retrieval.fusion import get_fusion
+    >>> get_fusion("rff")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    sage_nb.errors.UnknownNameError: unknown fusion rule 'rff'; did you mean 'rrf'? (known: borda, ...)
+    """
 
     @classmethod
     def of(cls, kind: str, given: str, known: Iterable[str]) -> Self:
@@ -37,7 +56,14 @@ class UnknownNameError(SageError, LookupError):
 
 
 class MissingExtraError(SageError, ImportError):
-    """An optional dependency that a feature needs and this environment lacks."""
+    """An optional dependency that a feature needs and this environment lacks.
+
+    >>> try:
+    ...     raise MissingExtraError.of("reading a PDF", "pypdf", "pdf")
+    ... except ImportError as error:
+    ...     print(error)
+    reading a PDF needs 'pypdf'; run: pip install 'sage-nb[pdf]'
+    """
 
     @classmethod
     def of(cls, feature: str, module: str, extra: str) -> Self:
@@ -50,12 +76,35 @@ class MissingExtraError(SageError, ImportError):
 
 
 class ModelError(SageError):
-    """A model that cannot be had, or does not fit what it is used for."""
+    """A model that cannot be had, or does not fit what it is used for.
+
+    >>> from sage_nb.models.registry import Models
+    >>> Models().encoder("no/such-model")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    sage_nb.errors.ModelError: the model 'no/such-model' is neither a folder nor in the local hub cache...
+    """
 
 
 class GeneratorError(SageError):
-    """A generator of text that cannot be reached, fails, or gives nothing."""
+    """A generator of text that cannot be reached, fails, or gives nothing.
+
+    >>> from sage_nb.models.generator import Message, as_generator, generator
+    >>> mute = generator("mute")(lambda conversation: " ")
+    >>> as_generator("mute").opened().write([[Message("user", "Who is there?")]])
+    Traceback (most recent call last):
+    sage_nb.errors.GeneratorError: the generator 'mute' gave no text; look at its prompt and its limit of tokens
+    """
 
 
 class CollectionError(SageError):
-    """A collection on disk that is damaged, too new, locked, or not there."""
+    """A collection on disk that is damaged, too new, locked, or not there.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sage_nb.retrieval.collection import Collection
+    >>> with TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+    ...     _ = Path(folder, "MANIFEST").write_text("{}")
+    ...     Collection(folder)
+    Traceback (most recent call last):
+    sage_nb.errors.CollectionError: ...MANIFEST is not the MANIFEST of a sage_nb collection; name another folder
+    """

@@ -1,4 +1,9 @@
-"""Collections of documents that any machine has."""
+"""Collections of documents that any machine has.
+
+>>> document = next(iter(pydocs(["heapq"])))
+>>> document.id, document.source
+('heapq', 'heapq')
+"""
 
 from sage_nb.corpora.pydocs import PyDocs, pydocs
 

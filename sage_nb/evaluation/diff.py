@@ -105,6 +105,19 @@ def diff(
     """Compare two runs on the questions that both have answered, by their ids; with `qrels` by measures, too.
 
     Raises BadValueError where they have no question in common.
+
+    >>> from sage_nb.records.values import Document, Hit
+    >>> from sage_nb.retrieval.stage import Applied
+    >>> def found(result, names):
+    ...     hits = [Hit(Document(name, ""), rank, 1 / rank) for rank, name in enumerate(names, start=1)]
+    ...     return Result(result.query, tuple(hits))
+    >>> def before(result):
+    ...     return found(result, "ab")
+    >>> def after(result):
+    ...     return found(result, "ba")
+    >>> seen = diff(Applied(before).run(["who?"]), Applied(after).run(["who?"]), {"q1": {"b": 1}}, measures=["RR"])
+    >>> seen.measures, seen.wins, [str(move) for move in seen.questions[0].moves]
+    ((('RR', 0.5, 1.0),), 1, ['b: 2 → 1', 'a: 1 → 2'])
     """
     before, after = ({result.query.id: result for result in run.so_far} for run in (a, b))
     common = [name for name in before if name in after]

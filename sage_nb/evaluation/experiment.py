@@ -74,6 +74,24 @@ class Experiment:
     baseline, where there is one. `costs` of a question are the time that a pipeline's stages took for it, those that it
     shares included (NaN where a cache held some stage's results, so that its time is not known); model calls and pairs
     scored are of this run. `stages_asked` are all that the expressions name, of which `stages_run` differ.
+
+    >>> from sage_nb.records.values import Document, Hit, Result
+    >>> def found(result, names):
+    ...     hits = [Hit(Document(name, ""), rank, 1 / rank) for rank, name in enumerate(names, start=1)]
+    ...     return Result(result.query, tuple(hits))
+    >>> def early(result):
+    ...     return found(result, "abc")
+    >>> def late(result):
+    ...     return found(result, "cba")
+    >>> seen = experiment({"early": early, "late": late}, ["who?"], {"q1": {"a": 1}}, measures=["RR"])
+    >>> seen.names, round(seen.means["late"]["RR"], 3)
+    (('early', 'late'), 0.333)
+    >>> seen.to_pandas()["RR"].round(3).tolist(), "toprule" in seen.to_latex()
+    ([1.0, 0.333], True)
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     sorted(path.name for path in seen.to_trec(folder).iterdir())
+    ['early.run', 'late.run']
     """
 
     pipelines: Mapping[str, Stage]

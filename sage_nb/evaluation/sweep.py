@@ -18,7 +18,17 @@ MOST = 1_000  # variants: a grid grows unseen
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Sweep(Experiment):
-    """An experiment whose pipelines are points of a grid: `points` are their arguments, `parameters` all of each."""
+    """An experiment whose pipelines are points of a grid: `points` are their arguments, `parameters` all of each.
+
+    >>> from sage_nb.records.values import Document, Hit, Result
+    >>> from sage_nb.retrieval.stage import Applied
+    >>> def found(result):
+    ...     hits = [Hit(Document(name, ""), rank, 1 / rank) for rank, name in enumerate("abc", start=1)]
+    ...     return Result(result.query, tuple(hits))
+    >>> seen = sweep(lambda k: Applied(found) % k, ["who?"], {"q1": {"c": 1}}, k=[1, 3], measures=["R@100"])
+    >>> seen.parameters, seen.best(), seen.points[seen.best()]
+    ({'k': (1, 3)}, 'k=3', {'k': 3})
+    """
 
     points: Mapping[str, Mapping[str, Any]]
     parameters: Mapping[str, tuple[Any, ...]]

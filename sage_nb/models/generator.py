@@ -49,7 +49,24 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Generator(ABC):
-    """Something that writes, described: it prints, compares, ships and is written as YAML; it holds no secret."""
+    """Something that writes, described: it prints, compares, ships and is written as YAML; it holds no secret.
+
+    >>> class Repeating(Writing):
+    ...     def stream(self, conversation):
+    ...         yield conversation[-1].content
+    >>> @dataclass(frozen=True, repr=False)
+    ... class Parrot(Generator):
+    ...     max_tokens: int = 20
+    ...     name, fingerprint = "parrot", "1"
+    ...
+    ...     def opened(self):
+    ...         return Repeating()
+    >>> parrot = Parrot()
+    >>> parrot.opened().write([[Message("user", "Who is there?")]])
+    ['Who is there?']
+    >>> parrot.limited(5), parrot.at_once, parrot.code, parrot.name, parrot.fingerprint
+    (Parrot(max_tokens=5), 1, None, 'parrot', '1')
+    """
 
     def __repr__(self) -> str:
         given = [

@@ -26,7 +26,19 @@ CROSS_ENCODERS: dict[str, Callable[[], CrossEncoder]] = {}
 
 
 def encoder(name: str) -> Callable[[EncoderFactory], EncoderFactory]:
-    """Register the factory (a class, say) of one's own encoder, for `Collection(encoder=name)`."""
+    """Register the factory (a class, say) of one's own encoder, for `Collection(encoder=name)`.
+
+    >>> import numpy as np
+    >>> @encoder("vowels")
+    ... class Vowels:
+    ...     name, dimension, fingerprint, truncated = "vowels", 5, "1", 0
+    ...
+    ...     def encode(self, texts):
+    ...         counts = np.array([[text.count(each) for each in "aeiou"] for text in texts], np.float32)
+    ...         return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1)
+    >>> Models().encoder("vowels").encode(["a stone"]).argsort()[0, :2].tolist()  # it has no i and no u
+    [2, 4]
+    """
 
     def register(factory: EncoderFactory) -> EncoderFactory:
         ENCODERS[name] = factory

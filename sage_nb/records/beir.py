@@ -42,12 +42,21 @@ class Beir:
 
 
 def read_beir(folder: str | PathLike[str], split: str = "test") -> Beir:
-    """The test collection in `folder`; of its queries those which `split` judges, as BEIR does.
+    r"""The test collection in `folder`; of its queries those which `split` judges, as BEIR does.
 
     Reads corpus.jsonl, queries.jsonl and qrels/<split>.tsv, or else docs.jsonl, queries.jsonl and qrels.tsv
     (one split); each .jsonl may be packed (.gz). Documents stay on disk and are read on each pass.
 
     Raises BadValueError where a file is missing or a line malformed, UnknownNameError for an unknown split.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "corpus.jsonl").write_text('{"_id": "d1", "title": "Barriers", "text": "They align."}\n')
+    ...     _ = Path(folder, "queries.jsonl").write_text('{"_id": "q1", "text": "what is a barrier?"}\n')
+    ...     _ = Path(folder, "qrels.tsv").write_text("q1\td1\t1\n")
+    ...     standard = read_beir(folder)
+    ...     [document.title for document in standard.documents], standard.qrels
+    (['Barriers'], {'q1': {'d1': 1}})
     """
     place = Path(folder)
     corpus = _found(place, "corpus.jsonl", "docs.jsonl")
@@ -57,7 +66,15 @@ def read_beir(folder: str | PathLike[str], split: str = "test") -> Beir:
 
 
 def write_beir(collection: Beir, folder: str | PathLike[str], split: str = "test") -> None:
-    """`collection` in BEIR's layout; `read_beir` gives it back, and BEIR's own loader reads it too."""
+    """`collection` in BEIR's layout; `read_beir` gives it back, and BEIR's own loader reads it too.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> small = Beir([Document("d1", "They align.")], (Query("q1", "what is a barrier?"),), {"q1": {"d1": 1}})
+    >>> with TemporaryDirectory() as folder:
+    ...     write_beir(small, folder)
+    ...     read_beir(folder).queries == small.queries
+    True
+    """
     place = Path(folder)
     write_lines(place / "corpus.jsonl", map(_as_line, collection.documents))
     write_queries(collection.queries, place / "queries.jsonl")

@@ -23,9 +23,15 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def read_queries(path: str | PathLike[str]) -> tuple[Query, ...]:
-    """Queries from .jsonl or .jsonl.gz (`id` or `_id`, and `text`), or else from lines of id, tab, text.
+    r"""Queries from .jsonl or .jsonl.gz (`id` or `_id`, and `text`), or else from lines of id, tab, text.
 
     Raises BadValueError for a line that is no query, and for an id that comes twice.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "topics.tsv").write_text("q1\twhat is a barrier?\n")
+    ...     read_queries(f"{folder}/topics.tsv")
+    (Query(id='q1', text='what is a barrier?'),)
     """
     make = _json_query if _is_json(Path(path)) else _tab_query
     queries: dict[str, Query] = {}
@@ -39,18 +45,30 @@ def read_queries(path: str | PathLike[str]) -> tuple[Query, ...]:
 
 
 def write_queries(queries: Iterable[Query], path: str | PathLike[str]) -> None:
-    """Queries as `read_queries` reads them: JSON lines where `path` ends in .jsonl(.gz), else with tabs.
+    r"""Queries as `read_queries` reads them: JSON lines where `path` ends in .jsonl(.gz), else with tabs.
 
     Raises BadValueError for what tabs cannot keep: an id with a space, a text with a tab or of several lines.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_queries([Query("q1", "what is a barrier?")], f"{folder}/queries.jsonl")
+    ...     Path(folder, "queries.jsonl").read_text()
+    '{"_id":"q1","text":"what is a barrier?"}\n'
     """
     line = _as_json if _is_json(Path(path)) else _as_tabs
     write_lines(Path(path), map(line, queries))
 
 
 def read_qrels(path: str | PathLike[str]) -> Qrels:
-    """Grades by query and document, from TREC's four columns or from three, with or without a header.
+    r"""Grades by query and document, from TREC's four columns or from three, with or without a header.
 
     Raises BadValueError for a line that is neither, and for a document that gets two grades for one query.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "qrels.txt").write_text("q1 0 d7 2\nq1 0 d9 0\n")
+    ...     read_qrels(f"{folder}/qrels.txt")
+    {'q1': {'d7': 2, 'd9': 0}}
     """
     qrels: Qrels = {}
     for number, line in numbered(_file(path)):
@@ -65,9 +83,15 @@ def read_qrels(path: str | PathLike[str]) -> Qrels:
 
 
 def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: str | PathLike[str]) -> None:
-    """Judgments in BEIR's three columns with a header where `path` ends in .tsv, else in TREC's four.
+    r"""Judgments in BEIR's three columns with a header where `path` ends in .tsv, else in TREC's four.
 
     Raises BadValueError for an id with a space in it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_qrels({"q1": {"d7": 2}}, f"{folder}/qrels.txt")
+    ...     Path(folder, "qrels.txt").read_text()
+    'q1 0 d7 2\n'
     """
     row = "{}\t{}\t{}" if ".tsv" in Path(path).suffixes else "{} 0 {} {}"
     head = ["query-id\tcorpus-id\tscore"] if "\t" in row else []
@@ -80,9 +104,15 @@ def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: str | PathLike[str
 
 
 def read_run(path: str | PathLike[str]) -> Run:
-    """Document ids and scores by query, in the order of the ranks, from `qid Q0 docid rank score tag`.
+    r"""Document ids and scores by query, in the order of the ranks, from `qid Q0 docid rank score tag`.
 
     Raises BadValueError for a line that is none of these.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "run.txt").write_text("q1 Q0 d7 1 12.5 mine\nq1 Q0 d9 2 11.0 mine\n")
+    ...     read_run(f"{folder}/run.txt")
+    {'q1': [('d7', 12.5), ('d9', 11.0)]}
     """
     ranked: dict[str, list[tuple[int, str, float]]] = {}
     for number, line in numbered(_file(path)):
@@ -95,9 +125,16 @@ def read_run(path: str | PathLike[str]) -> Run:
 
 
 def write_run(results: Iterable[Result], path: str | PathLike[str], tag: str = "sage_nb") -> None:
-    """Rankings in TREC's run format; a result without hits leaves no line.
+    r"""Rankings in TREC's run format; a result without hits leaves no line.
 
     Raises BadValueError for an id or a tag with a space in it, and for a score that is NaN.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from sage_nb.records.values import Document
+    >>> with TemporaryDirectory() as folder:
+    ...     write_run([Result(Query("q1", "x"), (Hit(Document("d7", ""), 1, 12.5),))], f"{folder}/run.txt", tag="mine")
+    ...     Path(folder, "run.txt").read_text()
+    'q1 Q0 d7 1 12.5 mine\n'
     """
     name = _word("tag", tag)
     rows = (_run_line(result.query, hit, name) for result in results for hit in result.hits)

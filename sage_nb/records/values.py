@@ -33,14 +33,23 @@ class Document(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A question with a name (`qid` in TREC files)."""
+    """A question with a name (`qid` in TREC files).
+
+    >>> Query("q1", "why is the sky blue?").text
+    'why is the sky blue?'
+    """
 
     id: str
     text: str
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one stage said of a document: its rank there (from 1) and its score."""
+    """What one stage said of a document: its rank there (from 1) and its score.
+
+    >>> step = Step("bm25", rank=3, score=7.1)
+    >>> f"{step.stage} #{step.rank}"
+    'bm25 #3'
+    """
 
     stage: str
     rank: int
@@ -54,6 +63,10 @@ class Hit(msgspec.Struct, frozen=True):
     `collection` names where the document lies. `spans` are the characters of its text, (start, end) each, that a
     refining stage has kept; empty for all of it. `also` are the (collection, id) of documents of other sources that say
     nearly the same, and stand here no more.
+
+    >>> hit = Hit(Document("d1", "Rays scatter."), rank=1, score=0.5, steps=(Step("bm25", 3, 7.1), Step("rrf", 1, 0.5)))
+    >>> hit.document.id, [step.stage for step in hit.steps]
+    ('d1', ['bm25', 'rrf'])
     """
 
     document: Document
@@ -88,6 +101,11 @@ class Citation(msgspec.Struct, frozen=True):
 
     The document is the whole one where the hit is a passage that was cut from it. `number` is the hit's rank, by which
     the answer names it, as in [1].
+
+    >>> text = "Rays scatter. Light bends."
+    >>> place = Citation("d1", 14, 26, number=1, quote="Light bends.")
+    >>> text[place.start : place.end] == place.quote
+    True
     """
 
     document: str
@@ -102,6 +120,10 @@ class Answer(msgspec.Struct, frozen=True):
 
     `unsupported` are the characters of it, (start, end) each, that make a claim which no cited passage supports;
     `by` says who wrote it.
+
+    >>> said = Answer("Light bends [1].", (Citation("d1", 14, 26, 1, "Light bends."),), by="Extractive")
+    >>> [(each.number, each.document) for each in said.citations]
+    [(1, 'd1')]
     """
 
     text: str
@@ -127,6 +149,9 @@ class Expansion(msgspec.Struct, frozen=True):
 
     A dense retriever takes the mean of the question's vector and theirs, one without terms or passages the question.
     `analyzer` names the one that made the terms, "" where that is not known.
+
+    >>> Expansion(terms=(("scatter", 1.0), ("light", 0.4)), analyzer="english").terms[0]
+    ('scatter', 1.0)
     """
 
     terms: tuple[tuple[str, float], ...] = ()

@@ -69,6 +69,16 @@ class Collection(View):
     ...     added = notes.add([Document("a", "Barriers align."), Document("b", "Windows slide.")], progress=False)
     ...     added.added, [hit.document.id for hit in notes.lexical(k=2).search("sliding window").hits]
     (2, ['b'])
+    >>> with TemporaryDirectory() as folder:
+    ...     notes = Collection(folder + "/notes", encoder=None)
+    ...     _ = notes.add([Document("a", "Barriers align."), Document("b", "Windows slide.")], progress=False)
+    ...     before = notes.snapshot_id
+    ...     _ = notes.update([Document("a", "Barriers part.")], progress=False)
+    ...     deleted = notes.delete("b")
+    ...     notes.compact()
+    ...     texts = [document.text for document in notes.documents()]
+    ...     deleted, texts, notes.info().passages, notes.snapshot_id == before
+    (1, ['Barriers part.'], 1, False)
     """
 
     def __init__(
@@ -135,7 +145,16 @@ class Collection(View):
         return indexing.run(env or LocalEnvironment("update"), progress=progress, **how)
 
     def sink(self, *, chunk: Chunker | None = None) -> CollectionSink:
-        """A sink that takes a stream's Documents into this collection: `stream.sink(collection.sink())`."""
+        """A sink that takes a stream's Documents into this collection: `stream.sink(collection.sink())`.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     notes = Collection(folder + "/notes", encoder=None)
+        ...     env = LocalEnvironment("notes")
+        ...     env.from_collection(["Barriers align."]).map(lambda text: Document("a", text)).sink(notes.sink())
+        ...     env.submit().wait(), len(notes)
+        ('finished', 1)
+        """
         return CollectionSink(Plan(self._source.path, self._writable(), chunk))
 
     def delete(self, *ids: str) -> int:
@@ -166,6 +185,14 @@ class Collection(View):
         for that, `timeout` seconds at the most, or "degrade": the others answer, and the Result's `notes` name it.
 
         Raises BadValueError for an `n` that is no number of shards, and what opening a collection raises.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:  # doctest: +SKIP
+        ...     notes = Collection(folder + "/notes", encoder=None)
+        ...     _ = notes.add([Document("a", "Barriers align."), Document("b", "Windows slide.")], progress=False)
+        ...     with notes.sharded(2) as shards:
+        ...         [hit.document.id for hit in shards.lexical(k=2).search("sliding window").hits]
+        ['b']
         """
         from sage_nb.retrieval.sharded import Sharded
         from sage_nb.runtime.ray.environment import RayEnvironment

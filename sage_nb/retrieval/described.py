@@ -20,7 +20,51 @@ Kind = Literal["query", "ranking"]
 
 @dataclass(frozen=True)
 class Described(ABC):
-    """A step of a pipeline or a whole one, as those see it that lay, cache, compare and explain it."""
+    """A step of a pipeline or a whole one, as those see it that lay, cache, compare and explain it.
+
+    >>> from sage_nb.retrieval.source import Source
+    >>> from sage_nb.retrieval.lexical import Lexical
+    >>> from sage_nb.retrieval.stage import Cut
+    >>> book = Lexical(Source("handbook"), 100)
+    >>> pipe = (book + book) >> Cut(10)
+    >>> pipe.needs, pipe.gives, Cut(10).needs, book.label
+    ('query', 'ranking', 'ranking', "Collection('handbook').lexical(k=100)")
+    >>> len(pipe.steps), len(pipe.steps[0].branches)
+    (2, 2)
+    >>> book.floor, Cut(10).keeps_scores, Cut(10).keeps, book.keeps
+    (0.0, True, False, True)
+    >>> book.runs_model, book.waits, book.by_id
+    (False, False, False)
+    >>> pipe.folders, pipe.generations, dict(book.beside())
+    (frozenset({'handbook'}), {'handbook': 0}, {})
+    >>> [book.sameness == Lexical(Source("handbook"), k).sameness for k in (100, 50)]
+    [True, False]
+    >>> type(book.identity()).__name__
+    'Fingerprinted'
+
+    What is done with them:
+
+    >>> from sage_nb.records.values import Result
+    >>> from sage_nb.retrieval.stage import Applied, Stage
+    >>> def found(result):
+    ...     return Result(result.query, notes=("nothing",))
+    >>> asked = Applied(found)
+    >>> asked.search("who?").notes, len(asked.run(["who?", "where?"]).results)
+    (('nothing',), 2)
+    >>> Stage.from_yaml((0.3 * Cut(10)).to_yaml())
+    0.3 * Cut(k=10)
+
+    How one is laid behind a stream:
+
+    >>> from sage_nb.runtime.environment import LocalEnvironment
+    >>> stream, path = pipe.laid(LocalEnvironment().from_collection([]), Path(), {})
+    >>> stream
+    <Stream '% 10'>
+    >>> asked.on_stream(stream)
+    <Stream 'found'>
+    >>> book.lay(stream, path, {})[0], book.inward(path) == path.into_branch()
+    (<Stream "Collection('handbook').lexical(k=100)">, True)
+    """
 
     @property
     def needs(self) -> Kind:

@@ -41,6 +41,8 @@ class Extractive:
 
     >>> Extractive(sentences=3)
     Extractive(sentences=3)
+    >>> Extractive(sentences=3).fingerprint == Extractive().fingerprint  # the same weights score
+    True
     """
 
     model: str | None = None

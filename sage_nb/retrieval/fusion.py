@@ -52,7 +52,14 @@ RRF_CONSTANT = 60
 
 
 def fusion(name: str) -> Callable[[Rule], Rule]:
-    """Register a rule under `name`, for `fuse(by=name)` and `hybrid(fusion=name)`."""
+    """Register a rule under `name`, for `fuse(by=name)` and `hybrid(fusion=name)`.
+
+    >>> @fusion("first")
+    ... def first(rankings, weights):
+    ...     return dict(zip(rankings[0].keys, rankings[0].scores))
+    >>> get_fusion("first")([Ranking((("book", "a"), ("book", "b")), (2.0, 1.0))], [1.0])
+    {('book', 'a'): 2.0, ('book', 'b'): 1.0}
+    """
 
     def register(rule: Rule) -> Rule:
         FUSIONS[name] = rule

@@ -43,6 +43,17 @@ class Cell:
     """Whose results are kept, and where: a resource of the environment that a pipeline runs in.
 
     `fresh` looks for none, but keeps what is made; results are committed every so many seconds, and at the end.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sage_nb.runtime.cellcache.store import Entry
+    >>> folder = TemporaryDirectory()
+    >>> cache = CellCache(Path(folder.name))
+    >>> cache.put([Entry("k1", b"one", "answers", "rerank")])
+    >>> Cell("answers", cache).get(["k1", "k2"]), Cell("answers", cache, fresh=True).get(["k1"])
+    ({'k1': b'one'}, {})
+    >>> cache.close()
+    >>> folder.cleanup()
     """
 
     name: str

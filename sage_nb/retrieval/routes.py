@@ -38,6 +38,22 @@ class Routes:
 
     >>> Routes("routes/medicine")
     Routes(path='routes/medicine')
+    >>> from tempfile import TemporaryDirectory
+    >>> from sage_nb.records.values import Document
+    >>> from sage_nb.retrieval.learn_routes import learn_routes
+    >>> from sage_nb.retrieval.multi_source import multi_source
+    >>> def stars(text):
+    ...     return [Document("sun", "The sun is a star.")]
+    >>> def plants(text):
+    ...     return [Document("oak", "The oak is a tree.")]
+    >>> asked, relevant = ["how hot is the sun?", "how tall is an oak?"], {"q1": {"sun": 1}, "q2": {"oak": 1}}
+    >>> with TemporaryDirectory() as folder:
+    ...     routes = learn_routes(multi_source({"stars": stars, "plants": plants}), asked, relevant, f"{folder}/routes")
+    ...     sun, oak = routes.opened(MODELS)(["the sun", "an oak tree"])
+    ...     routes.weigh("the sun") == sun, routes.identity() == Routes(routes.path).identity()
+    (True, True)
+    >>> sun["stars"] > sun["plants"], oak["plants"] > oak["stars"]
+    (True, True)
     """
 
     path: str

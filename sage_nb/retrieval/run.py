@@ -72,6 +72,31 @@ class Run(Answered):
     """Results in the order of their questions, had as they come: the job that computes them runs by itself.
 
     `await run` waits for all of them without holding up the event loop.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from sage_nb.records.values import Document, Hit
+    >>> from sage_nb.retrieval.stage import Applied
+    >>> def first(result):
+    ...     return Result(result.query, (Hit(Document("d1", "Barriers align."), 1, 2.5),))
+    >>> run = Applied(first).run(["what is a barrier?", "who aligns?"])
+    >>> [result.hits[0].document.id for result in run.results]
+    ['d1', 'd1']
+    >>> run.status, run.done, run.failed, run.answers, len(run.so_far)
+    ('finished', 2, [], {}, 2)
+    >>> run.answer(run.queries[0]) == run["q1"]
+    True
+    >>> run.stages["first"]["out"], run.facts.startswith("2 of 2 questions")
+    (2, True)
+    >>> 0 < run.seconds, 0 < run.ms_per_question
+    (True, True)
+    >>> run.to_pandas()[["qid", "docno", "rank"]].to_numpy().tolist()
+    [['q1', 'd1', 1], ['q2', 'd1', 1]]
+    >>> with TemporaryDirectory() as folder:
+    ...     run.to_trec(f"{folder}/run.txt").read_text().splitlines()[0]
+    'q1 Q0 d1 1 2.5 sage_nb'
+    >>> from sage_nb.runtime.environment import LocalEnvironment
+    >>> len(Run.begun(Applied(first), [Query("q7", "who?")], LocalEnvironment("mine")).results)
+    1
     """
 
     def __init__(self, stage: Pipeline, queries: Sequence[Query], answers: Answers, job: Job) -> None:
@@ -94,6 +119,10 @@ class Run(Answered):
         """A run of the past, by its id, or the newest of a name; see `%sage runs`.
 
         Raises UnknownNameError where there is none.
+
+        >>> Run.load("no such run")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        sage_nb.errors.UnknownNameError: unknown run 'no such run'
         """
         return History.at_home().load(which)
 

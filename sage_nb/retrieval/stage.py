@@ -1,7 +1,6 @@
 """Pipelines are values: `>>` then, `+` fuse, `*` weigh, `|` union, `&` intersect, `%` cut (PyTerrier's algebra).
 
-A stage describes; it loads nothing. Equal structure means equal, equally hashed and equally printed, and what cannot
-work (a reranker with nothing to rerank) is refused when the expression is built.
+A stage describes and loads nothing; equal structure is equal; what cannot work is refused when it is written.
 """
 
 from __future__ import annotations
@@ -35,13 +34,14 @@ BATCH = (32, 0.005)  # questions an operator takes at once: enough for a model's
 
 @dataclass(frozen=True)
 class Stage(Described):
-    """One step of a pipeline, or a whole one: cheap to build, print, compare, hash and ship."""
+    """One step of a pipeline, or a whole one: cheap to build, print, compare, hash and ship.
+
+    >>> Cut(10) == Cut(10), Cut(10) >> Cut(5)
+    (True, Cut(k=10) % 5)
+    """
 
     def on_stream(self, stream: Stream, /, **how: Unpack[How]) -> Stream:
-        """`Result`s with their questions in, `Result`s answered out; `stream.apply(pipeline)` calls it.
-
-        A question that an operator fails on goes on as a `Result` with that `error`, unless `on_error` says otherwise.
-        """
+        """`Result`s with questions in, answered out; by default one that an operator fails on has that `error`."""
         return self.laid(stream, Path(), how)[0]
 
     def search(self, text: str) -> Result:
@@ -55,9 +55,8 @@ class Stage(Described):
     def run(self, questions: object, *, env: Environment | None = None, **how: Unpack[How]) -> Run:
         """Ask many: strings, `Query`s, a DataFrame with a `query` column, or a path of queries.
 
-        The Run is under way when this returns, in `env` (its settings; its own streams and its checkpoint folder are
-        left alone); iterate it to have results as they come, `.results` waits for all. `how`: parallelism, retry,
-        timeout … of every operator.
+        The Run is under way when this returns, with the settings of `env`; iterate it to have results as they come,
+        `.results` waits for all. `how`: parallelism, retry, timeout … of every operator.
         """
         return Run.begun(self, as_queries(questions), env or LocalEnvironment("run"), **how)
 
@@ -352,6 +351,9 @@ def fuse(*parts: Stage, by: str = "rrf", weights: Sequence[float] = ()) -> Stage
     """Fuse rankings by the rule called `by`: rrf, isr, minmax, tmm, zscore, dbsf, borda, condorcet, max or min.
 
     Raises UnknownNameError for another rule, BadValueError where the weights don't match.
+
+    >>> fuse(Applied(len) % 10, Applied(max), by="tmm", weights=(0.3, 0.7))
+    fuse(len % 10, max, by='tmm', weights=(0.3, 0.7))
     """
     if len(parts) < 2:
         raise BadValueError(f"fuse() needs two pipelines or more, got {len(parts)}")

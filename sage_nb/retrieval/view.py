@@ -20,7 +20,18 @@ from sage_nb.retrieval.stage import Stage
 
 
 class View:
-    """What one can search: a collection, or the part of it that a filter accepts."""
+    """What one can search: a collection, or the part of it that a filter accepts.
+
+    >>> book = View(Source("handbook"))
+    >>> book.name, book.source == Source("handbook")
+    ('handbook', True)
+    >>> book.where(source="numpy", year__ge=2020).hybrid(k=10)
+    Collection('handbook').where(where(source='numpy', year__ge=2020)).hybrid(k=10)
+    >>> book.lexical(k=100, variant="okapi") + book.dense(k=100)
+    Collection('handbook').lexical(k=100, variant='okapi') + Collection('handbook').dense(k=100)
+    >>> book.hierarchical(k=5, coarse=book.lexical(k=20))
+    Collection('handbook').hierarchical(k=5, coarse=Collection('handbook').lexical(k=20))
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -52,7 +52,12 @@ RULE = re.compile(
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """A rule that holds: of which operator ("" for the job), with what value, since when (seconds since the epoch)."""
+    """A rule that holds: of which operator ("" for the job), with what value, since when (seconds since the epoch).
+
+    >>> alarm = Alarm('dead of "parse" >= 100', "parse", 112.0, since=1_790_000_000.0)
+    >>> f"{alarm.operator}: {alarm.value:g}"
+    'parse: 112'
+    """
 
     rule: str
     operator: str
@@ -72,6 +77,14 @@ class Alert:
     10.0
     >>> Alert('dead of "parse" >= 100', print).operator
     'parse'
+    >>> from sage_nb.runtime.environment import LocalEnvironment
+    >>> env = LocalEnvironment("words")
+    >>> env.from_collection(["a", "b"]).map(str.upper, name="upper").for_each(len)
+    >>> job = env.submit()
+    >>> _ = job.wait()
+    >>> busy = Alert('received of "upper" >= 2', print)
+    >>> dict(busy.values(job.metrics())), busy.holds(2), busy.holds(1)
+    ({'upper': 2}, True, False)
     """
 
     rule: str

@@ -65,6 +65,24 @@ class Environment(ABC):
     are CPUs (on Ray GPUs, for operators that ask for them), counted when the job is submitted. `checkpoint` keeps
     progress in a folder, from which the same job goes on; `restart` says what follows a failure (with a checkpoint
     folder: again, ever more slowly; else nothing).
+
+    >>> class Squares(SourceFunction[int]):
+    ...     def read(self, split, start):
+    ...         yield from (n * n for n in range(start, 4))
+    >>> env = LocalEnvironment("squares", parallelism=2, checkpoint="ckpt", resources={dict: {"unit": "m"}})
+    >>> env.from_source(Squares(), parallelism=1, name="squares").map(str, name="text").for_each(print, name="shown")
+    >>> print(env.graph())
+    squares
+      squares: source
+      text: map ← squares
+      shown: sink ← text
+    >>> env.resource(dict), env.resource(list)
+    ({'unit': 'm'}, None)
+    >>> env.lending([3]).resource(list)
+    [3]
+    >>> other = env.anew()  # the same settings, no streams
+    >>> other.parallelism, other.checkpointing, len(other.ends.nodes), env.unchecked().restart
+    (2, None, 0, NoRestart())
     """
 
     def __init__(
@@ -149,7 +167,16 @@ class Environment(ABC):
         watermark: WatermarkStrategy | None = None,
         **how: Unpack[How],
     ) -> Stream:
-        """The records of files, by default as Documents; each file is a split."""
+        """The records of files, by default as Documents; each file is a split.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "a.md").write_text("Barriers align.")
+        ...     env, texts = LocalEnvironment("files"), []
+        ...     env.from_files(f"{folder}/*.md").map(lambda document: document.text).for_each(texts.append)
+        ...     env.submit().wait(), texts
+        ('finished', ['Barriers align.'])
+        """
         return self.from_source(FileSource(pattern, read), watermark=watermark, **how)
 
     @abstractmethod

@@ -40,6 +40,32 @@ class Job(ABC):
     >>> job = env.submit()
     >>> job.wait(), job.metrics().total("double", "received"), job.dead_letters
     ('finished', 2, [])
+    >>> job.status, job.error, job.restarts, job.warnings, job.lines, job.unbalanced()
+    ('finished', None, 0, [], [], [])
+    >>> "sage_" in job.prometheus(), "127.0.0.1" in job.serve_metrics().url, len(job.profile().chains) > 0
+    (True, True, True)
+
+    One that does not end by itself:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from sage_nb.stream.source import IDLE, SourceFunction
+    >>> class Ticks(SourceFunction[int]):
+    ...     def read(self, split, start):
+    ...         yield start
+    ...         while True:
+    ...             time.sleep(0.01)
+    ...             yield IDLE
+    >>> with TemporaryDirectory() as folder:
+    ...     env = LocalEnvironment("ticks", checkpoint=f"{folder}/checkpoints")
+    ...     env.from_source(Ticks()).for_each(abs)
+    ...     job = env.submit()
+    ...     kept = job.savepoint(f"{folder}/before") == f"{folder}/before"
+    ...     job.pause()
+    ...     paused = job.status
+    ...     job = env.submit()  # goes on from there
+    ...     job.cancel()
+    ...     kept, paused, job.status
+    (True, 'paused', 'cancelled')
     """
 
     stays = False  # whether it is there for others when who waits for it has gone: then that does not pause it
@@ -53,6 +79,10 @@ class Job(ABC):
         """The durable job of that name, whoever submitted it; `address` is its cluster's, as for `sage.jobs`.
 
         Raises UnknownNameError where there is none, ClusterError where there is no cluster.
+
+        >>> Job.attach("clicks", "127.0.0.1:1")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        sage_nb.runtime.ray.cluster.ClusterError: there is no Ray cluster at '127.0.0.1:1'
         """
         from sage_nb.runtime.ray.durable import attached
 

@@ -21,7 +21,6 @@ from sage_nb.stream.build import (
 )
 from sage_nb.stream.check import callable_with, function_of, is_kind, key_of, name_of
 from sage_nb.stream.function import (
-    AggregateFunction,
     CoMapFunction,
     FilterFunction,
     FlatMapFunction,
@@ -52,21 +51,17 @@ from sage_nb.stream.graph import (
     Spec,
     TailSpec,
     TimesSpec,
-    WindowSpec,
 )
 from sage_nb.stream.sink import CallSink, SinkFunction
 from sage_nb.stream.time import WatermarkStrategy
 from sage_nb.stream.window import (
-    Aggregating,
-    Applying,
     CountWindows,
-    Folding,
-    Reducing,
     SessionWindows,
     Span,
     TimeWindows,
     Windows,
 )
+from sage_nb.stream.windowed import WindowedStream
 
 Key = str | Callable[[Any], Any]
 
@@ -121,6 +116,18 @@ class Stream:
     [Windowed(key=1, start=0, end=2, value=2)]
     >>> rows(lambda s: s.map(lambda n: 1 / n, name="invert").side("dead").map(lambda letter: letter.record), [1, 0])
     [0]
+    >>> dealt = lambda s: s.partition_custom(lambda n, parts: n % parts).map(abs, parallelism=2)
+    >>> sorted(rows(lambda s: dealt(s).union(s.broadcast().map(abs, parallelism=2)), [-2, 1]))
+    [1, 1, 1, 2, 2, 2]
+    >>> rows(lambda s: s.with_times(timed).join(s.with_times(timed), on=len, window=tumbling(2)), ["a"])
+    [('a', 'a')]
+    >>> rows(lambda s: s.gather(s.map(lambda n: (n, n * n)), on=(abs, lambda pair: pair[0])), [3])
+    [(3, (3, 9))]
+    >>> numbers = LocalEnvironment().from_collection([0, 1])
+    >>> numbers.then(FilterSpec(bool), {"name": "truthy"}), numbers.input(1).port
+    (<Stream 'truthy'>, 1)
+    >>> numbers.with_times(monotonous(abs)).window(tumbling(5)).aggregate(Count()).late
+    <Stream 'window'.late>
     """
 
     sinks: Sinks
@@ -147,7 +154,20 @@ class Stream:
         return self.then(FlatMapSpec(function_of(function, FlatMapFunction, "flat_map", 1)), how)
 
     def process(self, function: ProcessFunction[Any, Any], **how: Unpack[How]) -> Stream:
-        """The general operator: side outputs, and on a keyed stream state and timers."""
+        """The general operator: side outputs, and on a keyed stream state and timers.
+
+        >>> from sage_nb.runtime.environment import LocalEnvironment
+        >>> class Signed(ProcessFunction[int, int]):
+        ...     def process(self, value, context):
+        ...         if value < 0:
+        ...             context.output("negative", value)
+        ...         else:
+        ...             yield value
+        >>> env, negative = LocalEnvironment(), []
+        >>> env.from_collection([1, -2]).process(Signed()).side("negative").for_each(negative.append)
+        >>> env.submit().wait(), negative
+        ('finished', [-2])
+        """
         made = function_of(function, ProcessFunction, "process", None)
         if is_kind(made, KeyedProcessFunction) and not isinstance(self.partition, ByKey):
             raise BadValueError(f"{name_of(made)} needs a keyed stream; write .key_by(…).process(…)")
@@ -271,7 +291,18 @@ class Stream:
         return self.then(TimesSpec(watermark), how)
 
     def apply(self, what: Applicable, **how: Unpack[How]) -> Stream:
-        """The operators that `what` describes: a retrieval pipeline, an `@operator`."""
+        """The operators that `what` describes: a retrieval pipeline, an `@operator`.
+
+        >>> from sage_nb.runtime.environment import LocalEnvironment
+        >>> from sage_nb.stream.operator import operator
+        >>> @operator
+        ... def shout(word):
+        ...     return word.upper()
+        >>> env, said = LocalEnvironment(), []
+        >>> env.from_collection(["a"]).apply(shout).for_each(said.append)
+        >>> env.submit().wait(), said
+        ('finished', ['A'])
+        """
         if not hasattr(what, "on_stream"):
             raise BadValueError(f"apply() takes a pipeline or an @operator, got {what!r:.60}; use map() for a function")
         return what.on_stream(self, **how)
@@ -343,39 +374,6 @@ class Connected:
         how.setdefault("name", "co_map")
         inputs = (self.first.input(0), self.second.input(1))
         return Stream(self.first.sinks, Node(spec, inputs, options_of(how, spec)))
-
-
-@dataclass(frozen=True)
-class WindowedStream:
-    """Records in windows, waiting for what shall become of them. Results are `Windowed` values."""
-
-    stream: Stream
-    windows: Windows
-    lateness: float
-
-    def __post_init__(self) -> None:
-        if self.lateness < 0:
-            raise BadValueError(f"allowed_lateness must be 0 seconds or more, got {self.lateness!r}")
-
-    def aggregate(self, function: AggregateFunction[Any, Any, Any], **how: Unpack[How]) -> Stream:
-        """Fold record by record; nothing but the accumulator is kept."""
-        if not isinstance(function, AggregateFunction):
-            raise BadValueError(f"aggregate() takes an AggregateFunction such as Count(), got {function!r:.60}")
-        if isinstance(self.windows, SessionWindows) and type(function).merge is AggregateFunction.merge:
-            raise BadValueError(f"sessions grow together; give {type(function).__name__} a merge(one, other)")
-        return self._folded(Aggregating(function), how)
-
-    def reduce(self, function: Callable[[Any, Any], Any], **how: Unpack[How]) -> Stream:
-        """Fold records of one type with a function of two."""
-        return self._folded(Reducing(callable_with(function, 2, "reduce()")), how)
-
-    def apply(self, function: Callable[[Any, Span, list[Any]], Iterable[Any]], **how: Unpack[How]) -> Stream:
-        """All records of a window at once: `function(key, (start, end), records)` gives any number of values."""
-        return self._folded(Applying(callable_with(function, 3, "apply()")), how)
-
-    def _folded(self, folding: Folding, how: How) -> Stream:
-        how.setdefault("name", "window")
-        return self.stream.then(WindowSpec(self.windows, folding, self.lateness), how)
 
 
 def _same(value: Any) -> Any:

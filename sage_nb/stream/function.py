@@ -82,7 +82,23 @@ class Context(Protocol):
 
 
 class Function:
-    """Flink's life cycle: `open` once per subtask, then the work, then `close` once, on failure too."""
+    """Flink's life cycle: `open` once per subtask, then the work, then `close` once, on failure too.
+
+    >>> class Rated(MapFunction[str, float]):
+    ...     def open(self, context):
+    ...         self.rates = {"pound": 1.17}
+    ...
+    ...     def map(self, value):
+    ...         return self.rates[value]
+    ...
+    ...     def close(self):
+    ...         self.rates.clear()
+    >>> from sage_nb.runtime.environment import LocalEnvironment
+    >>> env, rated = LocalEnvironment("rates"), []
+    >>> env.from_collection(["pound"]).map(Rated()).for_each(rated.append)
+    >>> env.submit().wait(), rated
+    ('finished', [1.17])
+    """
 
     def open(self, context: Context, /) -> None:
         """Acquire: load the model, open the index."""
@@ -222,6 +238,19 @@ class ProcessFunction(Function, Generic[In, Out]):
     ...             context.output("negative", value)
     ...         else:
     ...             yield 2 * value
+    >>> from sage_nb.stream.time import monotonous
+    >>> from sage_nb.runtime.environment import LocalEnvironment
+    >>> class Reminder(KeyedProcessFunction[tuple, str]):
+    ...     def process(self, value, context):
+    ...         context.set_timer(value[1] + 10)
+    ...
+    ...     def on_timer(self, at, context):
+    ...         yield f"{context.key} at {at:g}"
+    >>> env, said = LocalEnvironment("reminders"), []
+    >>> timed = env.from_collection([("ann", 1.0), ("bob", 2.0)]).with_times(monotonous(lambda value: value[1]))
+    >>> timed.key_by(lambda value: value[0]).process(Reminder()).for_each(said.append)
+    >>> env.submit().wait(), said
+    ('finished', ['ann at 11', 'bob at 12'])
     """
 
     def process(self, value: In, context: ProcessContext, /) -> Iterable[Out] | None:

@@ -28,6 +28,20 @@ class SinkFunction(Function, Generic[In]):
     >>> Printed().write_batch(["a", "b"])
     a
     b
+    >>> class Gathered(SinkFunction[str]):  # holds records back, so it must say when they are safe
+    ...     def __init__(self):
+    ...         self.waiting, self.safe = [], []
+    ...
+    ...     def write(self, value):
+    ...         self.waiting.append(value)
+    ...
+    ...     def flush(self):
+    ...         self.safe, self.waiting = self.safe + self.waiting, []
+    >>> sink = Gathered()
+    >>> sink.write("a")
+    >>> sink.flush()
+    >>> sink.safe, sink.holds_back, Printed().holds_back
+    (['a'], True, False)
     """
 
     delivery: Delivery = "at least once"
@@ -81,6 +95,31 @@ class TwoPhaseSink(SinkFunction[In]):
 
     >>> issubclass(CollectSink, TwoPhaseSink)
     True
+    >>> class Shelf(TwoPhaseSink[str]):
+    ...     def __init__(self):
+    ...         self.waiting, self.kept, self.shown = [], {}, []
+    ...
+    ...     def write(self, value):
+    ...         self.waiting.append(value)
+    ...
+    ...     def prepare(self, checkpoint):
+    ...         self.kept[checkpoint], self.waiting = self.waiting, []
+    ...         return checkpoint
+    ...
+    ...     def commit(self, handle):
+    ...         self.shown += self.kept.pop(handle, [])
+    ...
+    ...     def discard(self, checkpoint):
+    ...         self.waiting = []
+    >>> shelf = Shelf()
+    >>> shelf.write("a")
+    >>> handle = shelf.prepare(1)
+    >>> shelf.commit(handle)
+    >>> shelf.commit(handle)  # again, after a failure: nothing more
+    >>> shelf.write("b")
+    >>> shelf.discard(1)  # back to checkpoint 1: "b" will come again
+    >>> shelf.shown, shelf.waiting, shelf.holds_back
+    (['a'], [], True)
     """
 
     delivery: Delivery = "exactly once"
@@ -124,6 +163,11 @@ class CollectSink(TwoPhaseSink[In]):
     >>> sink.commit(sink.prepare(1))
     >>> rows
     [1, 2]
+    >>> sink.hold("n1", 0, [3])  # what subtask 0 has prepared, wherever that was
+    >>> sink.drop(0)  # and dropped: its subtask goes back to a checkpoint
+    >>> sink.commit("n1")
+    >>> rows, sink.begun
+    ([1, 2], True)
     """
 
     at_home = True

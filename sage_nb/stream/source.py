@@ -15,7 +15,14 @@ Out = TypeVar("Out")
 
 
 class _Word:
-    """The type of `IDLE` and `STOP`."""
+    """The type of `IDLE` and `STOP`.
+
+    >>> class Polled(SourceFunction[str]):
+    ...     def read(self, split, start):
+    ...         yield from ["first", IDLE, "second"][start:]
+    >>> list(Polled().read("0", 0))
+    ['first', IDLE, 'second']
+    """
 
     def __init__(self, word: str) -> None:
         self._word = word
@@ -36,6 +43,12 @@ class SourceFunction(Function, Generic[Out]):
     >>> class Squares(SourceFunction[int]):
     ...     def read(self, split, start):
     ...         yield from (n * n for n in range(start, 10))
+    >>> squares = Squares()
+    >>> list(squares.read("0", 8)), squares.splits()
+    ([64, 81], ('0',))
+    >>> squares.replayable, squares.at_hand, squares.at_home
+    (True, False, False)
+    >>> squares.resume(["0"])  # a checkpoint knows this split: nothing to object to
     """
 
     @property

@@ -149,6 +149,11 @@ class ValueState(Generic[Value]):
     """Declares one value per key, `default` where none was kept.
 
     >>> seen = ValueState("seen", default=0, ttl=3600)
+    >>> from sage_nb.stream.testing import MemoryCell
+    >>> held = ValueState("count", default=0).handle(MemoryCell())
+    >>> held.update(held.value() + 1)
+    >>> held.value()
+    1
     """
 
     name: str
@@ -165,6 +170,12 @@ class ListState(Generic[Value]):
     """Declares a list per key.
 
     >>> history = ListState("history", ttl=3600)
+    >>> from sage_nb.stream.testing import MemoryCell
+    >>> held = ListState("history").handle(MemoryCell())
+    >>> held.add("one")
+    >>> held.add("two")
+    >>> held.get()
+    ['one', 'two']
     """
 
     name: str
@@ -180,6 +191,11 @@ class MapState(Generic[Value]):
     """Declares a mapping per key.
 
     >>> clicks = MapState("clicks by page")
+    >>> from sage_nb.stream.testing import MemoryCell
+    >>> held = MapState("clicks by page").handle(MemoryCell())
+    >>> held.put("home", 3)
+    >>> held.get("home"), "about" in held
+    (3, False)
     """
 
     name: str
@@ -195,6 +211,12 @@ class ReducingState(Generic[Value]):
     """Declares a fold per key.
 
     >>> total = ReducingState("total", lambda a, b: a + b)
+    >>> from sage_nb.stream.testing import MemoryCell
+    >>> held = ReducingState("total", lambda a, b: a + b).handle(MemoryCell())
+    >>> held.add(2)
+    >>> held.add(3)
+    >>> held.get()
+    5
     """
 
     name: str

@@ -59,3 +59,24 @@ class TestingSource(SourceFunction[Any]):
             if at >= start:
                 yield item
             at += 1
+
+
+class MemoryCell:
+    """Where the state of one key lies, for testing what a function does with it, without a job.
+
+    >>> cell = MemoryCell()
+    >>> cell.write([3])
+    >>> cell.read()
+    [3]
+    """
+
+    def __init__(self) -> None:
+        self._held: Any = None
+
+    def read(self) -> Any:
+        """What was written last; None where nothing was."""
+        return self._held
+
+    def write(self, value: Any) -> None:
+        """Keep it."""
+        self._held = value

@@ -32,6 +32,12 @@ class ChatView(Drawn):
     >>> view.ask("is anybody there?")
     >>> view.turns[0]["pieces"][0]["text"]
     'Nothing was found for this question.'
+    >>> view.on_clear()
+    >>> view.on_ask("and now?")  # as the page does: answered beside the kernel's work
+    >>> while not view.turns:
+    ...     time.sleep(0.01)
+    >>> view.turns[0]["question"], "and now?" in view.html(), "and now?" in view.text()
+    ('and now?', True, True)
     """
 
     name: ClassVar[str] = "chat"

@@ -30,6 +30,8 @@ class ExperimentView(Drawn):
     >>> view.question = "q1"
     >>> view.opened["rankings"][0]["found"]
     '0 hits'
+    >>> "nothing" in view.html(), "nothing" in view.text()
+    (True, True)
     """
 
     name: ClassVar[str] = "experiment"

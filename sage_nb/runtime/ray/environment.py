@@ -86,6 +86,12 @@ class RayEnvironment(Environment):
         actions of `alerts` run there.
 
         Raises BadValueError where a durable one cannot leave this process, or one of its name runs.
+
+        >>> env = RayEnvironment("clicks", durable=True, checkpoint="/shared/clicks")
+        >>> env.from_collection(iter([1, 2])).for_each(print)
+        >>> env.submit()  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        sage_nb.errors.BadValueError: the source 'source' reads what only this process has, ...
         """
         how: dict[str, Any] = {
             "fresh": fresh,
@@ -107,6 +113,12 @@ class RayEnvironment(Environment):
         """The rows of a `ray.data.Dataset`, as dicts, in its order; it is computed now.
 
         Raises MissingExtraError where Ray Data is not installed.
+
+        >>> import ray.data  # doctest: +SKIP
+        >>> env, found = RayEnvironment("rows"), []  # doctest: +SKIP
+        >>> env.from_ray_dataset(ray.data.from_items([{"n": 1}, {"n": 2}])).sink(CollectSink(found))  # doctest: +SKIP
+        >>> env.submit().wait(), found  # doctest: +SKIP
+        ('finished', [{'n': 1}, {'n': 2}])
         """
         connect(self._cluster)
         return self.from_source(DatasetSource(dataset), watermark=watermark, **how)
@@ -115,6 +127,11 @@ class RayEnvironment(Environment):
         """Run what leads to a stream, and nothing else; its records, which are mappings, as a `ray.data.Dataset`.
 
         Checkpoints are kept in memory. Raises what made the run fail, and BadValueError for records of no common shape.
+
+        >>> env = RayEnvironment("rows")  # doctest: +SKIP
+        >>> rows = env.from_collection([1, 2]).map(lambda n: {"n": n})  # doctest: +SKIP
+        >>> env.to_ray_dataset(rows).sum("n")  # doctest: +SKIP
+        3
         """
         rows: list[Any] = []
         alone = self.anew()
@@ -127,6 +144,8 @@ class RayEnvironment(Environment):
         """Reach its cluster, or start one.
 
         Raises ClusterError where there is none at the address, or where the one at hand is not as asked.
+
+        >>> RayEnvironment("rows").connect()  # doctest: +SKIP
         """
         connect(self._cluster)
 

@@ -11,7 +11,9 @@ from sage_nb.evaluation import report
 from sage_nb.evaluation.experiment import Comparison, Experiment
 from sage_nb.evaluation.pareto import pareto
 from sage_nb.evaluation.sweep import Sweep
+from sage_nb.notebook.building.spoken import expression, unsaid
 from sage_nb.records import markup
+from sage_nb.records.surrogates import encodable
 from sage_nb.records.values import Hit
 
 COST = "ms per question"  # that quality is drawn against
@@ -90,7 +92,7 @@ def compared(experiment: Experiment, name: str, measure: str) -> Plain:
     title = f"{measure} of {name}" if alone else f"{measure} of {name} less that of {baseline}"
     against = _against(experiment, name, measure)
     tally = [f"{against.wins} won, {against.ties} tied, {against.losses} lost", _chance(against)] if against else []
-    texts = {each: markup.shortened(experiment.questions[each].text) for _, each in shown}
+    texts = {each: encodable(markup.shortened(experiment.questions[each].text)) for _, each in shown}
     bars = [[each, texts[each], gain, f"{gain:.3f}" if alone else f"{gain:+.3f}"] for gain, each in shown]
     return {"title": title, "note": " · ".join([title, *tally, *notes]), "bars": bars}
 
@@ -104,12 +106,12 @@ def opened(experiment: Experiment, name: str, measure: str, question: str, depth
     grades = experiment.qrels.get(question, {})
     return {
         "id": question,
-        "text": query.text,
+        "text": encodable(query.text),
         "rankings": [
             {
                 "name": each,
                 "value": f"{measure} {experiment.values[each][measure].get(question, 0.0):.3f}",
-                "found": " · ".join([f"{len(result.hits):,} hits", *result.remarks]),
+                "found": encodable(" · ".join([f"{len(result.hits):,} hits", *result.remarks])),
                 "hits": [_hit(hit, query.text, grades, first if place else None) for hit in result.hits[:depth]],
             }
             for place, (each, result) in enumerate(zip(names, results, strict=True))
@@ -118,10 +120,13 @@ def opened(experiment: Experiment, name: str, measure: str, question: str, depth
     }
 
 
-def cell_of(experiment: Experiment, name: str) -> str:
-    """The pipeline as a cell of its own."""
+def cell_of(experiment: Experiment, name: str, names: Mapping[str, Any]) -> tuple[str, str]:
+    """The pipeline as a cell, in the notebook's `names`, and why that would make another one; "" where it does not."""
     word = re.sub(r"\W+", "_", name).strip("_") or "pipe"
-    return f"%%sage {word if word.isidentifier() else f'pipe_{word}'}\n{experiment.pipelines[name]!r}"
+    pipeline = experiment.pipelines[name]
+    said = expression(pipeline, names)
+    first = f"%%sage {word if word.isidentifier() else f'pipe_{word}'}"
+    return encodable(f"{first}\n{said}"), encodable(unsaid(said, pipeline, names))
 
 
 def finite(value: float) -> float | None:
@@ -153,11 +158,11 @@ def _chance(against: Comparison) -> str:
 
 def _hit(hit: Hit, question: str, grades: Mapping[str, int], before: Mapping[str, int] | None) -> Plain:
     words = markup.words_of(question)
-    text = markup.excerpt(hit.text, words, EXCERPT)
+    text = encodable(markup.excerpt(hit.text, words, EXCERPT))
     return {
         "rank": hit.rank,
-        "title": markup.shortened(hit.document.title or hit.document.id),
-        "source": markup.shortened(hit.document.source),
+        "title": encodable(markup.shortened(hit.document.title or hit.document.id)),
+        "source": encodable(markup.shortened(hit.document.source)),
         "text": text,
         "pieces": [list(each) for each in markup.places(text, words)],
         "grade": grades.get(hit.document.id),

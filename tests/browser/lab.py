@@ -71,9 +71,8 @@ class Notebook:
 
     def run_all(self, timeout=120):
         """Every cell, and wait until the last has ended."""
-        self.page.locator(".jp-Notebook .jp-Cell").first.locator(".cm-content").click()
-        for _ in range(self._cells):
-            self.page.keyboard.press("Shift+Enter")
+        for cell in range(self._cells):
+            self.begin(cell)
         self.idle(timeout)
 
     def idle(self, timeout=120):
@@ -85,14 +84,21 @@ class Notebook:
         )
 
     def begin(self, cell):
-        """Run one cell and do not wait for it."""
-        self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".cm-content").click()
-        self.page.keyboard.press("Control+Enter")
+        """Run one cell and do not wait for it, only until it is seen to wait or work or have a new number.
+
+        On a busy machine JupyterLab drops a key that comes while it moves on, or to a kernel that it connects to.
+        """
+        prompt = self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-InputPrompt").first
+        before, end = prompt.inner_text(), time.monotonic() + 60
+        while prompt.inner_text() == before:
+            assert time.monotonic() < end, f"cell {cell} was not run"
+            self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".cm-content").click()
+            self.page.keyboard.press("Control+Enter")
+            self._until(lambda: prompt.inner_text() != before, 5)
 
     def run(self, cell, timeout=120):
         """Run one cell and wait for it."""
         self.begin(cell)
-        self.page.wait_for_timeout(100)
         self.idle(timeout)
 
     def output(self, cell):
@@ -115,6 +121,11 @@ class Notebook:
         shown = cells.last.locator(".jp-OutputArea-output").filter(has_text="<<")
         shown.wait_for(timeout=timeout * 1000)
         return json.loads(shown.inner_text().strip().removeprefix("<<").removesuffix(">>"))
+
+    def _until(self, true, seconds):
+        end = time.monotonic() + seconds
+        while not true() and time.monotonic() < end:
+            self.page.wait_for_timeout(50)
 
     def _heard(self, text):
         if not any(quiet in text for quiet in QUIET):

@@ -156,11 +156,17 @@ def test_the_cell_of_the_chosen_pipeline_makes_that_pipeline(tmp_path):
     book = sage.Collection(tmp_path / "book", encoder=None)
     book.add([sage.Document("a", "a lock"), sage.Document("b", "a window")], progress=False)
     made = sweep(lambda k: book.lexical(k=k) % 1, ["lock?"], {"q1": {"a": 1}}, k=[1, 2], measures=["RR"])
-    view = ExperimentView(made)
+    view = ExperimentView(made, names={"book": book})
     view.chosen = "k=2"
-    first, body = view.cell.split("\n", 1)
-    assert first == "%%sage k_2"
-    assert pipeline_of(body, {}) == made.pipelines["k=2"]
+    assert view.cell == "%%sage k_2\nbook.lexical(k=2) % 1"
+    assert pipeline_of(view.cell.split("\n", 1)[1], {"book": book}) == made.pipelines["k=2"]
+    assert view.unsaid == ""
+
+
+def test_a_pipeline_that_a_cell_cannot_say_is_shown_with_the_reason(seen):
+    view = ExperimentView(seen, names={})
+    assert view.cell == "%%sage back\nfound"
+    assert "the notebook has no name for found" in view.unsaid
 
 
 def test_names_and_texts_stay_text_where_no_javascript_runs(seen):

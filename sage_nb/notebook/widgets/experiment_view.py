@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import traitlets
+from IPython.core.getipython import get_ipython
 
 from sage_nb.errors import SageError, UnknownNameError
 from sage_nb.evaluation.experiment import Experiment
@@ -18,7 +20,8 @@ class ExperimentView(Drawn):
 
     `measure`, `chosen` (a pipeline's name) and `question` (an id, or "") are what is looked at: set them, or let them
     be set by a click. The others follow from them: `compared` has a bar for each question, `opened` the question's
-    rankings side by side, `cell` the pipeline as a cell.
+    rankings side by side, `cell` the pipeline as a cell, `unsaid` what such a cell cannot say of it. `names` are the
+    notebook's.
 
     >>> from sage_nb.evaluation.experiment import experiment
     >>> def found(result):
@@ -35,7 +38,7 @@ class ExperimentView(Drawn):
     """
 
     name: ClassVar[str] = "experiment"
-    parts: ClassVar[tuple[str, ...]] = ("plots",)
+    parts: ClassVar[tuple[str, ...]] = ("cells", "plots")
     facts: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     measure = traitlets.Unicode().tag(sync=True)
@@ -45,16 +48,20 @@ class ExperimentView(Drawn):
     compared: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     opened: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     cell = traitlets.Unicode().tag(sync=True)
+    unsaid = traitlets.Unicode().tag(sync=True)
+    own_id = traitlets.Unicode().tag(sync=True)
     wrong = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
+    def __init__(self, experiment: Experiment, *, names: Mapping[str, Any] | None = None) -> None:
+        shell: Any = get_ipython()
+        self._experiment, self._names = experiment, names if names is not None else shell.user_ns if shell else {}
         measure = experiment.measures[0]
         super().__init__(
             facts=facts_of(experiment), rows=rows_of(experiment), measure=measure, chosen=self._best(measure)
         )
         self.observe(self._compare, ["measure", "chosen"])
         self.observe(self._open, ["measure", "chosen", "question", "depth"])
+        self.set_trait("own_id", self.model_id or "")
         self._compare()
 
     def html(self) -> str:
@@ -83,7 +90,9 @@ class ExperimentView(Drawn):
 
     def _compare(self, _change: object = None) -> None:
         self.set_trait("compared", compared(self._experiment, self.chosen, self.measure))
-        self.set_trait("cell", cell_of(self._experiment, self.chosen))
+        cell, unsaid = cell_of(self._experiment, self.chosen, self._names)
+        self.set_trait("cell", cell)
+        self.set_trait("unsaid", unsaid)
 
     def _open(self, _change: object) -> None:
         self.set_trait("wrong", "")

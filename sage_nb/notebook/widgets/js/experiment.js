@@ -243,10 +243,14 @@ function tabs(parts, turned) {
 
 /** The pipeline that was chosen, as a cell. */
 function cellOf(model) {
-  const text = el("pre", { tabindex: 0, "aria-label": "the cell" }), said = el("span", { class: "quiet", role: "status" });
-  const copy = el("button", { onclick: async () => { await navigator.clipboard.writeText(model.get("cell")); said.textContent = "Copied."; } }, "Copy");
-  const node = el("section", { class: "cell", "aria-label": "cell of the chosen pipeline" }, el("div", { class: "row" }, el("b", {}, "The chosen pipeline as a cell"), copy, said), text);
-  return { node, draw: () => { text.textContent = model.get("cell"); said.textContent = ""; } };
+  const text = el("pre", { tabindex: 0, "aria-label": "the cell" }), said = el("span", { class: "quiet", role: "status" }), wrong = el("div", { class: "quiet" });
+  const notebook = notebookOf(model);
+  const put = () => { insertBelow(notebook, model.get("own_id"), model.get("cell")); said.textContent = "The cell is below."; };
+  const insert = notebook ? el("button", { class: "first", onclick: put }, "Insert below") : null;
+  const copy = el("button", { onclick: async () => { said.textContent = await copied(text); } }, "Copy");
+  const node = el("section", { class: "cell", "aria-label": "cell of the chosen pipeline" }, el("div", { class: "row" }, el("b", {}, "The chosen pipeline as a cell"), insert, copy, said), text, wrong);
+  const draw = () => { text.textContent = model.get("cell"); said.textContent = ""; wrong.textContent = model.get("unsaid"); };
+  return { node, draw };
 }
 
 function render({ model, el: root }) {
@@ -267,6 +271,7 @@ function render({ model, el: root }) {
     compared: () => { if (shown === asked) draw(); },
     opened: () => shown.open(),
     cell: cell.draw,
+    unsaid: cell.draw,
     wrong: () => { wrong.textContent = model.get("wrong"); },
   };
   // A plot is drawn for the room it has, so that its letters keep their size; later than the resizing that it would add to.

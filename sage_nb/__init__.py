@@ -54,6 +54,7 @@ _HOMES = {
     "sage_nb.retrieval.rerank": ["rerank"],
     "sage_nb.retrieval.expand": ["hyde"],
     "sage_nb.retrieval.iterative": ["iterative"],
+    "sage_nb.retrieval.resources": ["Models"],
     "sage_nb.retrieval.rm3": ["rm3"],
     "sage_nb.retrieval.variants": ["decompose", "multi_query"],
     "sage_nb.retrieval.run": ["Run"],

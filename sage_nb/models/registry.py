@@ -91,7 +91,13 @@ class OwnModels:
 
 
 class Models:
-    """Loads each model once and keeps it, until its folder holds other weights, or its name another factory."""
+    """Loads each model once and keeps it, until its folder holds other weights, or its name another factory.
+
+    `context.get(sage.Models)`, in the `open` of a function of your own, gives those that its process shares.
+
+    >>> Models().encoder().encode(["a barrier"]).shape
+    (1, 384)
+    """
 
     def __init__(self) -> None:
         self._encoders: dict[str, tuple[object, Encoder]] = {}

@@ -73,7 +73,7 @@ class Context(Protocol):
         ...
 
     def get(self, kind: type[Resource], /) -> Resource:
-        """The resource of that type which this process shares: its models, its collections."""
+        """The resource of that type which this process shares: `sage.Models`, say, with the models it has loaded."""
         ...
 
     def state(self, declared: State[Held], /) -> Held:

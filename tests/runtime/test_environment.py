@@ -81,6 +81,33 @@ def test_the_streams_load_no_heavy_library():
     assert done.stdout.strip() == "[]"
 
 
+WITH_MODELS = """
+import sage_nb as sage
+
+@sage.encoder("letters")
+class Letters:
+    name, dimension, fingerprint, truncated = "letters", 1, "1", 0
+
+class Embed(sage.MapFunction):
+    def open(self, context):
+        self.name = context.get(sage.Models).encoder("letters").name
+
+    def map(self, value):
+        return self.name
+
+env, rows = sage.LocalEnvironment(), []
+env.from_collection([1]).map(Embed).sink(sage.CollectSink(rows))
+env.submit().wait(60)
+print(rows)
+"""
+
+
+def test_a_function_of_ones_own_finds_the_models_of_its_process():
+    """In a process that has used nothing else of the package."""
+    done = subprocess.run([sys.executable, "-c", WITH_MODELS], check=False, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("['letters']\n", "")
+
+
 def branching():
     env = sage.LocalEnvironment("pages <1>")
     pages = env.from_collection(["a"], name="pages & more")

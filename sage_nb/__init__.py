@@ -20,6 +20,7 @@ _HOMES = {
         "UnknownNameError",
     ],
     "sage_nb.evaluation.calibration": ["fit_calibration"],
+    "sage_nb.evaluation.cross_validation": ["cross_validate"],
     "sage_nb.evaluation.experiment": ["Experiment", "experiment"],
     "sage_nb.evaluation.measures": ["evaluate"],
     "sage_nb.evaluation.sweep": ["Sweep", "sweep"],

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from sage_nb.errors import BadValueError, UnknownNameError
-from sage_nb.evaluation.experiment import LEVEL, Experiment
+from sage_nb.evaluation.comparison import LEVEL
+from sage_nb.evaluation.experiment import Experiment
 from sage_nb.evaluation.significance import TESTS, Figures
 from sage_nb.records import markup
 from sage_nb.records.columns import text_table

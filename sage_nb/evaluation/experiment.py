@@ -7,63 +7,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from typing_extensions import Unpack
 
-from sage_nb.errors import BadValueError, UnknownNameError
 from sage_nb.evaluation import report
-from sage_nb.evaluation.measures import Qrels, evaluate, measure_called
-from sage_nb.evaluation.significance import TESTS, bootstrap, holm
+from sage_nb.evaluation.comparison import Comparison, Values, compared, intervals
+from sage_nb.evaluation.measures import Qrels, evaluate
+from sage_nb.evaluation.plan import Comparing, Plan, planned, stages_of
 from sage_nb.records.values import Query
 from sage_nb.retrieval.answered import Answered
 from sage_nb.retrieval.questions import as_queries
 from sage_nb.retrieval.run import Run
-from sage_nb.retrieval.stage import Stage, as_stage
-from sage_nb.retrieval.together import Runner, together
+from sage_nb.retrieval.stage import Stage
+from sage_nb.retrieval.together import together
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MEASURES = ("nDCG@10", "R@100", "RR", "AP")
-LEVEL = 0.05  # the greatest p at which a difference is marked
-
-Values = Mapping[str, Mapping[str, float]]  # by measure, then by question
-
-
-class Comparing(TypedDict, total=False):
-    """The options of `experiment`."""
-
-    measures: Sequence[str]
-    baseline: str | None
-    test: Literal["randomisation", "t"]
-    correction: Literal["holm"] | None
-    env: Runner | None
-
-
-OPTIONS = frozenset(Comparing.__annotations__)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A pipeline against the baseline by one measure: mean difference, p, p as corrected, questions won and lost."""
-
-    difference: float
-    p: float
-    corrected: float
-    wins: int
-    ties: int
-    losses: int
-
-    @property
-    def mark(self) -> str:
-        """▲ or ▼ where it is better or worse by more than chance, else nothing.
-
-        >>> Comparison(-0.1, 0.01, 0.02, 3, 0, 17).mark
-        '▼'
-        """
-        return ("▲" if self.difference > 0 else "▼") if self.corrected < LEVEL else ""
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -143,16 +103,24 @@ class Experiment:
         return report.trec(self, Path(folder))
 
 
-def experiment(pipelines: Mapping[str, Stage], queries: object, qrels: Qrels, **how: Unpack[Comparing]) -> Experiment:
+def experiment(
+    pipelines: Mapping[str, Stage], queries: object, qrels: Qrels | None = None, **how: Unpack[Comparing]
+) -> Experiment:
     """Compare pipelines, given by name, on judged questions.
 
     All run as one graph: equal parts of their expressions, wherever they stand, are computed once. Questions without
     judgment are left out; one that a pipeline fails on counts 0 for it, and a remark says so.
 
-    - `measures`: names of ir-measures; by default nDCG@10, R@100, RR, AP.
+    - `measures`: of rankings, by ir-measures' names (default: nDCG@10, R@100, RR, AP); of answers, EM and TokenF1
+      (against `answers`, as in SQuAD: Rajpurkar et al., EMNLP 2016; the default where these are given), CitationRecall
+      (the share of an answer's claims that what they cite supports) and CitationPrecision (the share of citations that
+      say something for their claim; both as in ALCE: Gao et al., EMNLP 2023), Faithfulness (the share of claims that
+      some passage supports which was read). Support is measured as by `retrieval.citations.Checking`. Judge is below.
     - `baseline`: the name of the pipeline that the others are compared with; else nothing is tested.
     - `test`: "randomisation" (Fisher's, paired) or "t" (Student's, paired), on the values of the questions.
     - `correction`: "holm" over the pipelines compared, measure by measure; None for none.
+    - `answers`: reference answers by question, a text or several that are as good.
+    - `judge`: a generator that grades answers against them by the prompt "judge", 0 to 1, for the measure Judge.
     - `env`: the environment that they run in.
 
     Raises BadValueError where no question is judged or a measure is not known, UnknownNameError for another baseline,
@@ -177,111 +145,45 @@ def experiment(pipelines: Mapping[str, Stage], queries: object, qrels: Qrels, **
     return Experiment(**conducted(pipelines, queries, qrels, how))
 
 
-def conducted(pipelines: Mapping[str, Stage], queries: object, qrels: Qrels, how: Comparing) -> dict[str, Any]:
+def conducted(pipelines: Mapping[str, Stage], queries: object, qrels: Qrels | None, how: Comparing) -> dict[str, Any]:
     """The fields of an Experiment, its runs made."""
     stages = stages_of(pipelines)
-    plan = checked(stages, how)
-    given = as_queries(queries)
-    asked = judged(given, qrels)
-    begun = together(stages, asked, how.get("env"))
-    values = {name: evaluate(run.results, qrels, plan.measures).by_question for name, run in begun.runs.items()}
+    plan, given = planned(stages, qrels, how), as_queries(queries)
+    asked = plan.judged(given)
+    begun = together(stages, asked, plan.assessor.env)
+    values, said = {}, [*_left_out(plan, given, asked)]
+    for name, run in begun.runs.items():
+        values[name], remarks = _measured(plan, stages[name], run)
+        said += [f"{name}: {each}" for each in (*_troubles(run), *remarks)]
     return {
         "pipelines": stages,
         "questions": {query.id: query for query in asked},
-        "qrels": {query.id: qrels[query.id] for query in asked},
+        "qrels": {query.id: plan.qrels.get(query.id, {}) for query in asked},
         "measures": plan.measures,
         "values": values,
-        "intervals": {name: intervals(each) for name, each in values.items()},
-        "comparisons": compared(values, plan),
-        "costs": {name: cost(run) for name, run in begun.runs.items()},
+        "intervals": intervals(values),
+        "comparisons": compared(values, plan.baseline, plan.test, plan.correction),
+        "costs": {name: _cost(run) for name, run in begun.runs.items()},
         "runs": begun.runs,
         "baseline": plan.baseline,
         "test": plan.test,
         "correction": plan.correction,
         "stages_asked": begun.stages_asked,
         "stages_run": begun.stages_run,
-        "remarks": tuple(remarks(begun.runs, asked, qrels, len(given) - len(asked))),
+        "remarks": tuple(said),
     }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The options of an experiment, checked."""
-
-    measures: tuple[str, ...]
-    baseline: str | None
-    test: str
-    correction: str | None
-
-
-def checked(stages: Mapping[str, Stage], how: Comparing) -> Plan:
-    """The options, those that are left out as they are by default."""
-    if unknown := [name for name in how if name not in OPTIONS]:
-        raise UnknownNameError.of("option of experiment()", unknown[0], OPTIONS)
-    measures = tuple(how.get("measures", MEASURES))
-    baseline, test, correction = how.get("baseline"), how.get("test", "randomisation"), how.get("correction", "holm")
-    if isinstance(how.get("measures"), str) or not measures or len(set(measures)) < len(measures):
-        raise BadValueError(f"measures= of experiment() is a list of different names, got {how.get('measures')!r}")
-    for name in measures:
-        measure_called(name)
-    if baseline is not None and baseline not in stages:
-        raise UnknownNameError.of("baseline", str(baseline), stages)
-    if test not in TESTS:
-        raise UnknownNameError.of("test", str(test), TESTS)
-    if correction not in ("holm", None):
-        raise UnknownNameError.of("correction", str(correction), ["holm", "None"])
-    return Plan(measures, baseline, test, correction)
+def _measured(plan: Plan, stage: Stage, run: Run) -> tuple[dict[str, Mapping[str, float]], list[str]]:
+    """A pipeline's values in the order of the measures, and what a reader should know of them."""
+    results = run.results
+    of_rankings = evaluate(results, plan.qrels, plan.rankings).by_question if plan.rankings else {}
+    of_answers, remarks = plan.assessor.values(stage, results)
+    both = {**of_rankings, **of_answers}
+    return {name: both[name] for name in plan.measures}, remarks
 
 
-def stages_of(pipelines: object) -> dict[str, Stage]:
-    """Pipelines by name, functions made stages."""
-    if not isinstance(pipelines, Mapping) or not pipelines:
-        raise BadValueError(
-            f"an experiment takes pipelines by name, as in {{'bm25': book.lexical()}}, got {pipelines!r:.80}"
-        )
-    if wrong := [name for name in pipelines if not isinstance(name, str) or not name.strip()]:
-        raise BadValueError(f"a pipeline's name is a text, got {wrong[0]!r}")
-    return {name: as_stage(stage, f"the pipeline {name!r}") for name, stage in pipelines.items()}
-
-
-def judged(queries: Sequence[Query], qrels: Qrels) -> list[Query]:
-    """Those that have judgments."""
-    found = [query for query in queries if qrels.get(query.id)]
-    if not found:
-        raise BadValueError(
-            f"none of the {len(queries)} questions has a judgment in the qrels; check that their ids agree "
-            f"(the first question is {queries[0].id!r}, the first judgment is of {next(iter(qrels), 'none')!r})"
-        )
-    return found
-
-
-def intervals(values: Values) -> dict[str, tuple[float, float]]:
-    """For the mean of each measure."""
-    table = np.array([list(each.values()) for each in values.values()]).T
-    return {measure: (float(low), float(high)) for measure, (low, high) in zip(values, bootstrap(table), strict=True)}
-
-
-def compared(values: Mapping[str, Values], plan: Plan) -> dict[str, dict[str, Comparison]]:
-    """Each pipeline with the baseline."""
-    if plan.baseline is None:
-        return {}
-    before, others = values[plan.baseline], [name for name in values if name != plan.baseline]
-    found: dict[str, dict[str, Comparison]] = {name: {} for name in others}
-    for measure in plan.measures:
-        base = before[measure]
-        after = {name: [values[name][measure][question] for question in base] for name in others}
-        ps = {name: TESTS[plan.test](list(base.values()), each) for name, each in after.items()}
-        corrected = holm(ps) if plan.correction else ps
-        for name, each in after.items():
-            gains = np.round(np.array(each) - np.array(list(base.values())), 9)
-            wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
-            found[name][measure] = Comparison(
-                float(gains.mean()), ps[name], corrected[name], wins, len(gains) - wins - losses, losses
-            )
-    return found
-
-
-def cost(run: Run) -> dict[str, float]:
+def _cost(run: Run) -> dict[str, float]:
     """What a pipeline's own stages took and gave to models."""
     stages = run.stages.values()
     known = all(each["computed"] or not each["cached"] for each in stages)
@@ -293,14 +195,18 @@ def cost(run: Run) -> dict[str, float]:
     }
 
 
-def remarks(runs: Mapping[str, Run], asked: Sequence[Query], qrels: Qrels, left_out: int) -> Iterator[str]:
-    """What a reader of the table should know: what failed, or was served without a part; what cannot be found."""
-    if left_out:
-        yield f"{left_out:,} questions without judgment were left out"
-    if bare := [query.id for query in asked if not any(grade > 0 for grade in qrels[query.id].values())]:
+def _left_out(plan: Plan, given: Sequence[Query], asked: Sequence[Query]) -> Iterator[str]:
+    """Of the questions those that nothing judges, and those that cannot be answered."""
+    if len(asked) < len(given):
+        yield f"{len(given) - len(asked):,} questions without judgment were left out"
+    grades = {query.id: plan.qrels.get(query.id, {}).values() for query in asked} if plan.rankings else {}
+    if bare := [name for name, each in grades.items() if each and not any(grade > 0 for grade in each)]:
         yield f"{len(bare)} questions, {bare[0]!r} the first, have no relevant document: most measures of them are 0"
-    for name, run in runs.items():
-        if failed := run.failed:
-            yield f"{name}: {len(failed)} questions failed and count 0, the first: {failed[0].error}"
-        if partial := [result for result in run.so_far if result.missing and not result.error]:
-            yield f"{name}: {len(partial)} questions were served without {', '.join(partial[0].missing):.200}"
+
+
+def _troubles(run: Run) -> Iterator[str]:
+    """Questions that failed, or were served without a part."""
+    if failed := run.failed:
+        yield f"{len(failed)} questions failed and count 0, the first: {failed[0].error}"
+    if partial := [result for result in run.so_far if result.missing and not result.error]:
+        yield f"{len(partial)} questions were served without {', '.join(partial[0].missing):.200}"

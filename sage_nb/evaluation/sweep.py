@@ -9,8 +9,9 @@ from itertools import product
 from typing import Any
 
 from sage_nb.errors import BadValueError
-from sage_nb.evaluation.experiment import OPTIONS, Experiment, conducted
+from sage_nb.evaluation.experiment import Experiment, conducted
 from sage_nb.evaluation.measures import Qrels
+from sage_nb.evaluation.plan import OPTIONS
 from sage_nb.retrieval.stage import Stage
 
 MOST = 1_000  # variants: a grid grows unseen
@@ -39,7 +40,7 @@ class Sweep(Experiment):
         return max(self.names, key=lambda name: round(by[name][measure or self.measures[0]], 9))
 
 
-def sweep(make: Callable[..., Stage], queries: object, qrels: Qrels, /, **how: Any) -> Sweep:
+def sweep(make: Callable[..., Stage], queries: object, qrels: Qrels | None = None, /, **how: Any) -> Sweep:
     """Compare the pipelines that `make` gives for every combination of arguments.
 
     What is named as an argument of `make` are its values, the rest are options of `experiment`. Variants are called by

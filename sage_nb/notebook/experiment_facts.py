@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sage_nb.evaluation import report
-from sage_nb.evaluation.experiment import Comparison, Experiment
+from sage_nb.evaluation.comparison import Comparison
+from sage_nb.evaluation.experiment import Experiment
 from sage_nb.evaluation.pareto import pareto
 from sage_nb.evaluation.sweep import Sweep
 from sage_nb.notebook.building.spoken import expression, unsaid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import product
 
 import ir_measures
 import numpy as np
@@ -84,9 +85,8 @@ def test_several_comparisons_are_corrected_measure_by_measure():
 # the statistics, against scipy and by hand
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("count", [6, 13, 60])
-def test_the_tests_are_scipys(seed, count):
+@pytest.mark.parametrize(("count", "seed"), [*product([6, 13], range(5)), (60, 0), (60, 2)])
+def test_the_tests_are_scipys(count, seed):
     drawn = np.random.default_rng(seed)
     before = drawn.random(count)
     after = before + drawn.normal(0.04 * seed, 0.2, count)
@@ -186,9 +186,9 @@ def test_one_pipeline_is_measured_and_compared_with_nothing():
         (
             lambda: sage.experiment(PIPES, ["who?"], {"1": {"a": 1}}),
             BadValueError,
-            r"none of the 1 questions has a judgment.* \(the first question is 'q1', the first judgment is of '1'\)",
+            r"none of the 1 questions has a judgment in .* nDCG@10 wants; .*the first question is 'q1', the first there '1'",
         ),
-        (lambda: sage.experiment(PIPES, QUESTIONS, {}), BadValueError, "first judgment is of 'none'"),
+        (lambda: sage.experiment(PIPES, QUESTIONS, {}), BadValueError, "the first there 'none'"),
         (lambda: compared(measures=["nDGC@10"]), BadValueError, "unknown measure 'nDGC@10'"),
         (lambda: compared(measures="RR"), BadValueError, "measures= of experiment.. is a list of different names"),
         (lambda: compared(measures=["RR", "RR"]), BadValueError, "a list of different names, got .'RR', 'RR'."),

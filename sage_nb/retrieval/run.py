@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 from typing_extensions import Unpack
 
-from sage_nb.errors import SageError
+from sage_nb.errors import BadValueError, SageError
 from sage_nb.records.values import Query, Result
 from sage_nb.retrieval.answered import Answered
 from sage_nb.retrieval.history import History, KeptRun
@@ -99,20 +99,40 @@ class Run(Answered):
     1
     """
 
-    def __init__(self, stage: Pipeline, queries: Sequence[Query], answers: Answers, job: Job) -> None:
+    def __init__(
+        self, stage: Pipeline, queries: Sequence[Query], answers: Answers, submit: Callable[[Sequence[Query]], Job]
+    ) -> None:
         super().__init__(repr(stage), queries)
         self.stage = stage
-        self.job = job
-        self._answers = answers
+        self.job = submit(queries)
+        self._answers, self._submit = answers, submit
 
     @classmethod
     def begun(cls, stage: Pipeline, queries: Sequence[Query], env: Environment, **how: Unpack[How]) -> Run:
         """Start a run with the settings of `env`, but for its folder; `how` is for each of the pipeline's operators."""
-        scratch, answers = env.anew(), Answers()
-        asked = scratch.from_collection([Result(query) for query in queries], name="questions")
-        answered = asked.apply(stage, **how) if env.resource(Cell) is None else recalled(stage, asked, how)
-        answered.sink(answers, name="answers", parallelism=1)
-        return cls(stage, queries, answers, scratch.submit())
+        answers = Answers()
+
+        def submit(left: Sequence[Query]) -> Job:
+            scratch = env.anew()
+            asked = scratch.from_collection([Result(query) for query in left], name="questions")
+            answered = asked.apply(stage, **how) if env.resource(Cell) is None else recalled(stage, asked, how)
+            answered.sink(answers, name="answers", parallelism=1)
+            return scratch.submit()
+
+        return cls(stage, queries, answers, submit)
+
+    def resume(self) -> Run:
+        """Go on with the questions that are not answered yet, where the run was stopped: itself, with a new `job`.
+
+        Raises BadValueError where it works still, or has answered all of them.
+        """
+        left = [query for query in self.queries if self._answers.get(query.id) is None]
+        if self.status in ("running", "restarting"):
+            raise BadValueError(f"the run is {self.status}; there is nothing to resume before it is stopped")
+        if not left:
+            raise BadValueError("every question is answered; there is nothing to resume")
+        self.job = self._submit(left)
+        return self
 
     @staticmethod
     def load(which: str) -> KeptRun:

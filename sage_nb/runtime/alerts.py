@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
+from msgspec.structs import replace
 
 from sage_nb.errors import BadValueError, UnknownNameError
-from sage_nb.runtime.metrics import JobMetrics
+from sage_nb.runtime.metrics import Alarm, JobMetrics
 from sage_nb.runtime.warned import Warnings
 from sage_nb.stream.graph import Graph
 
@@ -30,6 +30,7 @@ COUNTS = (
     *("received", "emitted", "passed", "filtered", "late", "dead", "degraded", "orphaned", "retried", "dead_letters"),
     *("waiting", "received_per_s", "emitted_per_s", "self_s", "model_s"),
 )  # of an operator: the sum over its subtasks
+FIRED = 20  # alarms of an alert that are kept
 LEVELS = ("mean_batch", "lag_s")  # of each of its subtasks
 TASK = ("queue_fill", "queued", "busy_ms_per_s", "backpressured_ms_per_s", "idle_ms_per_s")  # of its task
 JOB: Mapping[str, Callable[[JobMetrics], float | None]] = {
@@ -49,20 +50,6 @@ RULE = re.compile(
         (?:\s+for\s+(?P<seconds>\d+\.?\d*)\s*s)?\s*""",
     re.VERBOSE,
 )
-
-
-class Alarm(msgspec.Struct, frozen=True):
-    """A rule that holds: of which operator ("" for the job), with what value, since when (seconds since the epoch).
-
-    >>> alarm = Alarm('dead of "parse" >= 100', "parse", 112.0, since=1_790_000_000.0)
-    >>> f"{alarm.operator}: {alarm.value:g}"
-    'parse: 112'
-    """
-
-    rule: str
-    operator: str
-    value: float
-    since: float
 
 
 @dataclass(frozen=True)
@@ -151,6 +138,7 @@ class Watch:
         self.alert, self._warnings = alert, warnings
         self._since: dict[str, tuple[float, float]] = {}  # monotonic, epoch
         self._called: set[str] = set()
+        self.fired: tuple[Alarm, ...] = ()  # the last ones, oldest first; read by other threads, so never changed
 
     def look(self, metrics: JobMetrics) -> None:
         """Note what holds, and call the action where it has held for long enough."""
@@ -158,13 +146,21 @@ class Watch:
         for uid, value in self.alert.values(metrics):
             if not self.alert.holds(value):
                 self._since.pop(uid, None)
-                self._called.discard(uid)
+                self._over(uid, metrics.at)
                 continue
             began, at = self._since.setdefault(uid, (now, metrics.at))
             if uid not in self._called and now - began >= self.alert.seconds:
                 self._called.add(uid)
                 alarm = Alarm(self.alert.rule, uid, value, at)
+                self.fired = (*self.fired, alarm)[-FIRED:]
                 threading.Thread(target=self._act, args=(alarm,), name="sage-alert", daemon=True).start()
+
+    def _over(self, uid: str, at: float) -> None:
+        """It holds no longer, if it did for so long that it was called for."""
+        if uid in self._called:
+            self._called.discard(uid)
+            ends = {id(each) for each in self.fired if each.operator == uid and each.until is None}
+            self.fired = tuple(replace(each, until=at) if id(each) in ends else each for each in self.fired)
 
     def _act(self, alarm: Alarm) -> None:
         try:

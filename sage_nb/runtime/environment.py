@@ -16,14 +16,13 @@ from typing_extensions import Self, Unpack
 
 from sage_nb.errors import BadValueError
 from sage_nb.records.load import load
-from sage_nb.records.plain import pack
+from sage_nb.runtime.again import Submission
 from sage_nb.runtime.alerts import Alert, check_alerts
 from sage_nb.runtime.checkpoint import Checkpointing, FolderStore, MemoryStore, Restored, Store
 from sage_nb.runtime.coordinator import Coordinator, Settings
 from sage_nb.runtime.job import Job, OwnJob
-from sage_nb.runtime.letters import letters_folder, letters_in
+from sage_nb.runtime.letters import Letters, legible, letters_folder, written
 from sage_nb.runtime.local import Threads
-from sage_nb.runtime.operators.guard import text_of
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import ExponentialDelay, NoRestart, Restart
@@ -31,7 +30,6 @@ from sage_nb.runtime.wiring import Wiring
 from sage_nb.stream.api import Sinks, Stream
 from sage_nb.stream.build import How, options_of
 from sage_nb.stream.check import is_kind, name_of
-from sage_nb.stream.encode import json_line
 from sage_nb.stream.fingerprint import fingerprint
 from sage_nb.stream.graph import DEAD, MAX_PARALLELISM, Graph, Input, MapSpec, Node, SinkSpec, SourceSpec
 from sage_nb.stream.policy import DeadLetter, Options, Parallelism, Resources
@@ -183,6 +181,10 @@ class Environment(ABC):
     def _crew(self, plan: Plan, coordinator: Coordinator) -> Crew:
         """The tasks of a plan, where this environment runs them."""
 
+    def cluster(self) -> Any:
+        """The cluster that its jobs run on, with its nodes and GPUs; None where they run in this process."""
+        return None
+
     def _room(self, draft: Plan) -> Mapping[Resources, int]:
         """How many subtasks fill what there is, by what an operator asks for."""
         return {chain.head.options.resources: _cpus() for chain in draft.undecided}
@@ -239,11 +241,18 @@ class Environment(ABC):
         timeout = self.checkpointing.timeout if self.checkpointing else 600.0
         coordinator = Coordinator(plan, store, Settings(every, timeout, self.restart, restored), self.probe)
         crew = self._crew(plan, coordinator)
-        job = OwnJob(plan, coordinator, crew.tasks, self._dead_letters(dead), alerts)
+        letters = Letters.below(self.checkpointing.folder) if self.checkpointing else Letters(lambda: iter(tuple(dead)))
+        job = OwnJob(plan, coordinator, crew.tasks, letters, self._submission(alerts))
         self._show(job, coordinator)
         crew.start()
         coordinator.start(crew.tasks)
         return job
+
+    def _submission(self, alerts: Sequence[Alert]) -> Submission:
+        """With the streams as they are now, whatever is written into other cells later."""
+        kept = copy(self)
+        kept.ends = Sinks([*self.ends.nodes])
+        return Submission(kept, tuple(alerts))
 
     def _show(self, job: Job, coordinator: Coordinator) -> None:  # noqa: B027  most have nobody to show it to
         """Let others look at a job that is about to begin."""
@@ -270,20 +279,15 @@ class Environment(ABC):
         if not left:
             return graph
         sink: SinkFunction[Any] = CollectSink(dead)
+        keep: Callable[[DeadLetter], DeadLetter] = legible
         if self.checkpointing is not None:
-            sink = JsonlSink(letters_folder(self.checkpointing.folder).url)
+            sink, keep = JsonlSink(letters_folder(self.checkpointing.folder).url), _written
         inputs = tuple(Input(node, DEAD) for node in left)
         options = Options(name="dead-letters", uid="dead-letters", parallelism=1, on_error="fail")
-        legible = Node(MapSpec(_legible), inputs, options, ours=True)
+        kept = Node(MapSpec(keep), inputs, options, ours=True)
         options = replace(options, name="dead-letters-sink", uid="dead-letters-sink")
-        last = Node(SinkSpec(sink), (Input(legible),), options, ours=True)
+        last = Node(SinkSpec(sink), (Input(kept),), options, ours=True)
         return Graph.of(self.name, [*self.ends.nodes, last], self.max_parallelism)
-
-    def _dead_letters(self, dead: list[DeadLetter]) -> Callable[[], Iterator[DeadLetter]]:
-        if self.checkpointing is None:
-            return lambda: iter(tuple(dead))
-        folder = letters_folder(self.checkpointing.folder)
-        return lambda: letters_in(folder)
 
 
 class LocalEnvironment(Environment):
@@ -333,14 +337,8 @@ def _behind(plan: Plan, restored: Restored) -> Iterator[str]:
             )
 
 
-def _legible(letter: DeadLetter) -> DeadLetter:
-    """The letter, its record shown as text where it is no plain data, or JSON has no word for it."""
-    try:
-        pack(letter.record)
-        json_line(letter.record)
-    except (BadValueError, RecursionError):
-        return DeadLetter(letter.operator, text_of(letter.record), letter.error, letter.attempts)
-    return letter
+def _written(letter: DeadLetter) -> DeadLetter:
+    return written(legible(letter))
 
 
 def _checkpointing(given: Checkpointing | str | PathLike[str] | None) -> Checkpointing | None:

@@ -7,16 +7,17 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import islice
 from typing import Any, Literal
 
 from sage_nb.errors import BadValueError, SageError
 from sage_nb.records import markup
-from sage_nb.runtime.alerts import Alert
+from sage_nb.runtime.again import Submission, tried_again
 from sage_nb.runtime.checkpoint import FolderStore
 from sage_nb.runtime.coordinator import Coordinator, Status
+from sage_nb.runtime.letters import Letters, Retried
 from sage_nb.runtime.metrics import JobMetrics
 from sage_nb.runtime.monitor import Monitor, Watched
 from sage_nb.runtime.panel import summary
@@ -100,7 +101,7 @@ class Job(ABC):
         )
         letters = [
             (each.operator, f"{each.record!r:.200}", each.error, each.attempts)
-            for each in islice(self._letters(), SHOWN)
+            for each in islice(self.letters(), SHOWN)
         ]
         header = ["operator", "record", "error", "attempts"]
         table = markup.table(header, letters, f"dead letters (the first {len(letters)})") if letters else ""
@@ -139,8 +140,38 @@ class Job(ABC):
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
-        """Records that an operator could not handle, as far as committed."""
-        return list(self._letters())
+        """Records that an operator could not handle, as far as committed, without those that `retry` has settled."""
+        return list(self.letters())
+
+    @abstractmethod
+    def letters(self) -> Letters:
+        """The dead letters, to go through one by one."""
+
+    @abstractmethod
+    def retry(self, letters: Sequence[DeadLetter] | None = None) -> Retried:
+        """Send dead letters (all that can be) through their operator again, and on to the sinks behind it.
+
+        A small job does so beside this one, with the same code; what fails once more is a dead letter anew. Each counts
+        once, unless this process dies between that job's end and the note that they are settled.
+
+        Raises BadValueError where a letter cannot be tried again, and where an operator on the way keeps state.
+        """
+
+    @property
+    @abstractmethod
+    def keeps(self) -> bool:
+        """Whether how far it has come lies in a folder, so that it can pause, and go on."""
+
+    @abstractmethod
+    def resume(self) -> Job:
+        """The job that goes on from where this one has stopped, by its last checkpoint.
+
+        Raises BadValueError where it has not stopped, is finished, or keeps nothing in a folder.
+        """
+
+    @abstractmethod
+    def cluster(self) -> Any:
+        """The cluster it runs on, with its nodes and GPUs; None where it runs in this process."""
 
     def wait(self, timeout: float | None = None, *, progress: bool = False) -> Status:
         """Wait for the end; gives the status. The stop button pauses the job where its last checkpoint is.
@@ -235,10 +266,6 @@ class Job(ABC):
         """How it goes on where it is cancelled; "" where it does not."""
 
     @abstractmethod
-    def _letters(self) -> Iterator[DeadLetter]:
-        """The dead letters, one by one."""
-
-    @abstractmethod
     def _ask(self, word: Literal["cancel", "pause"]) -> None:
         """Ask for its end; it is done when it is done."""
 
@@ -282,13 +309,14 @@ class OwnJob(Job):
         plan: Plan,
         coordinator: Coordinator,
         tasks: Sequence[Watched],
-        dead: Callable[[], Iterator[DeadLetter]],
-        alerts: Sequence[Alert] = (),
+        letters: Letters,
+        submission: Submission,
     ) -> None:
         super().__init__(plan.graph.name, coordinator.done)
         self.plan, self.tasks = plan, tasks
-        self._coordinator, self._dead = coordinator, dead
-        self._monitor = Monitor(plan, coordinator, tasks, alerts)
+        self._coordinator, self._letters, self._submission = coordinator, letters, submission
+        self._monitor = Monitor(plan, coordinator, tasks, submission.alerts)
+        self._retrying = threading.Lock()
 
     @property
     def status(self) -> Status:
@@ -330,23 +358,53 @@ class OwnJob(Job):
         """The numbers of its tasks, and its coordinator's."""
         return self._monitor.metrics()
 
+    def letters(self) -> Letters:
+        """Those of its folder, or of this process."""
+        return self._letters
+
+    def retry(self, letters: Sequence[DeadLetter] | None = None) -> Retried:
+        """One call at a time."""
+        with self._retrying:
+            return tried_again(self._submission, self._letters, letters)
+
+    @property
+    def keeps(self) -> bool:
+        """Where it was given a checkpoint folder."""
+        return isinstance(self._coordinator.store, FolderStore)
+
+    def resume(self) -> Job:
+        """Submit it again, with the streams and alerts of this one."""
+        check_stopped(self)
+        return self._submission.again()
+
+    def cluster(self) -> Any:
+        """Its environment's."""
+        return self._submission.env.cluster()
+
     def unbalanced(self) -> list[str]:
         """What does not add up in them."""
         return self._monitor.unbalanced()
 
     @property
     def _goes_on(self) -> str:
-        if isinstance(self._coordinator.store, FolderStore):
+        if self.keeps:
             return "submit it again to go on from its last checkpoint"
         if self.plan.graph.replayable:
             return "a job with checkpoint=… in its environment can be paused and goes on"
         return ""
-
-    def _letters(self) -> Iterator[DeadLetter]:
-        return self._dead()
 
     def _ask(self, word: Literal["cancel", "pause"]) -> None:
         self._coordinator.cancel() if word == "cancel" else self._coordinator.pause()
 
     def _at_end(self, call: Callable[[], None]) -> None:
         self._coordinator.on_end.append(call)
+
+
+def check_stopped(job: Job) -> None:
+    """Raise BadValueError where a job cannot go on."""
+    if not job.ended.is_set():
+        raise BadValueError(f"{job.name!r} is {job.status}; there is nothing to resume before it is paused")
+    if job.status == "finished":
+        raise BadValueError(f"{job.name!r} is finished; submit it with fresh=True to run it once more")
+    if not job.keeps:
+        raise BadValueError(f"{job.name!r} keeps nothing to go on from; give its environment checkpoint='a/folder'")

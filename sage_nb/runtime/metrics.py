@@ -89,8 +89,32 @@ class TaskMetrics(msgspec.Struct, frozen=True, kw_only=True):
     idle_ms_per_s: float
 
 
+class Alarm(msgspec.Struct, frozen=True):
+    """A rule that holds, or held: of which operator ("" for the job), with what value as it began to be one.
+
+    `since` and `until` in seconds since the epoch; `until` is None while it holds.
+    """
+
+    rule: str
+    operator: str
+    value: float
+    since: float
+    until: float | None = None
+
+    def __str__(self) -> str:
+        """As in "restarts > 1: 2".
+
+        >>> print(Alarm("queue_fill > 0.9 for 10s", "parse", 0.97, 1000.0))
+        queue_fill > 0.9 for 10s: 0.97 of parse
+        """
+        return f"{self.rule}: {self.value:.4g}{f' of {self.operator}' if self.operator else ''}"
+
+
 class JobMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it at one moment; `at` in seconds since the epoch. `checkpoints` are the last ones, `committed` counts."""
+    """All of it at one moment; `at` in seconds since the epoch. `checkpoints` are the last ones, `committed` counts.
+
+    `alarms` are the last ones, oldest first.
+    """
 
     name: str
     status: str
@@ -103,6 +127,7 @@ class JobMetrics(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: tuple[Taken, ...]
     warnings: tuple[str, ...]  # the first and the last
     warned: int = 0  # how many there were
+    alarms: tuple[Alarm, ...] = ()
 
     @property
     def sinks(self) -> tuple[OperatorMetrics, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Protocol, runtime_checkable
 
 from sage_nb.runtime.accounts import comparable, unbalanced
@@ -83,6 +84,7 @@ class Monitor:
             checkpoints=tuple(coordinator.taken),
             warnings=tuple(coordinator.warnings),
             warned=coordinator.warnings.count,
+            alarms=tuple(sorted((each for watch in self._watches for each in watch.fired), key=attrgetter("since"))),
         )
 
     def unbalanced(self) -> list[str]:

@@ -70,8 +70,10 @@ class CircuitBreaker:
 
 
 @plain
-class DeadLetter(msgspec.Struct, frozen=True):
+class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     """A record that an operator could not handle, with the error and how often it was tried (0: never, circuit open).
+
+    `final` says why it cannot go through its operator again; "" where it can: `job.retry()`.
 
     >>> DeadLetter("parse", "{", "ValueError: no JSON", 3).attempts
     3
@@ -81,6 +83,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     record: Any
     error: str
     attempts: int
+    final: str = ""
 
 
 @dataclass(frozen=True)

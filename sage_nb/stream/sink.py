@@ -66,6 +66,10 @@ class SinkFunction(Function, Generic[In]):
         """Whether what is written may still wait in it."""
         return type(self).flush is not SinkFunction.flush
 
+    def beside(self) -> SinkFunction[In] | None:
+        """What another job may write with, to the same place while this one's job runs; None where there is none."""
+        return self
+
     def flush(self) -> None:
         """A checkpoint is about to count on everything written so far: what is held back must be safe now."""
 
@@ -129,6 +133,10 @@ class TwoPhaseSink(SinkFunction[In]):
         """Until its second phase."""
         return True
 
+    def beside(self) -> SinkFunction[In] | None:
+        """Nothing: what it keeps aside, the other job would discard."""
+        return None
+
     def prepare(self, checkpoint: int, /) -> Any:
         """First phase: safe, not visible."""
         raise NotImplementedError
@@ -182,6 +190,10 @@ class CollectSink(TwoPhaseSink[In]):
     def __deepcopy__(self, memo: dict[int, Any]) -> CollectSink[In]:
         """Every subtask's copy fills the same list; what waits is its own from `open` on."""
         return copy(self)
+
+    def beside(self) -> CollectSink[In]:
+        """One that fills the same list, and keeps aside for itself."""
+        return CollectSink(self._shared.target)
 
     @property
     def begun(self) -> bool:
@@ -249,6 +261,10 @@ class _FileSink(TwoPhaseSink[In]):
         self._owner = f"{safe_name(context.uid)}-{context.job}"
         self._subtask, self._parallelism = context.subtask, context.parallelism
         self._pending = ""
+
+    def beside(self) -> _FileSink[In]:
+        """Itself: its job's id is in the names of its files."""
+        return self
 
     def commit(self, handle: Any, /) -> None:
         """Rename; a file that is there already was renamed before the failure, or undone since by another run."""

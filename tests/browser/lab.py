@@ -146,6 +146,8 @@ def opened(lab, context, name, cells):
     notebook = Notebook(page, len(cells))
     page.goto(f"{lab.address}/lab/tree/{name}.ipynb?token={TOKEN}&reset", wait_until="domcontentloaded")
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.wait_for(timeout=60_000)
+    # The indicator beside the kernel's name is idle before there is a kernel, and what is run then is not run at all.
+    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for(timeout=90_000)
     page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
     return notebook
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 import sage_nb as sage
-from sage_nb.errors import SageError, UnknownNameError
+from sage_nb.errors import BadValueError, SageError, UnknownNameError
 from sage_nb.records.values import Document, Hit, Result
 from sage_nb.retrieval.ranking import ranked
 from sage_nb.retrieval.stage import Operation
@@ -66,6 +66,21 @@ def test_results_are_had_before_the_run_has_ended(gate):
     gate.set()
     assert len(run.results) == 101
     assert "101 of 101 questions" in repr(run)
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_questions_that_are_left(gate):
+    run = Echo().run(["one", "two", "wait here", "three"], batch=1)
+    assert ids(run["q2"]) == ["two"]
+    with pytest.raises(BadValueError, match="the run is running; there is nothing to resume before it is stopped"):
+        run.resume()
+    run.job.pause()
+    left = len(run) - run.done
+    assert run.resume() is run
+    gate.set()
+    assert [result.query.text for result in run.results] == ["one", "two", "wait here", "three"]
+    assert run.job.metrics().total("questions", "received") == left
+    with pytest.raises(BadValueError, match="every question is answered; there is nothing to resume"):
+        run.resume()
 
 
 @pytest.mark.parametrize("parallelism", [2, 3])

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from sage_nb.errors import BadValueError, UnknownNameError
-from sage_nb.runtime.alerts import Alarm, Alert, Watch
+from sage_nb.runtime.alerts import Alert, Watch
 from sage_nb.runtime.environment import LocalEnvironment
-from sage_nb.runtime.metrics import JobMetrics
+from sage_nb.runtime.metrics import Alarm, JobMetrics
 from sage_nb.stream.sink import CollectSink
 from tests.runtime.jobs import Endless, until
 
@@ -94,6 +94,7 @@ def test_the_action_is_called_once_until_the_rule_has_ceased_to_hold():
     assert called.acquire(timeout=60)
     assert sorted(alarm.value for alarm in alarms) == [2, 5]
     assert alarms[0] == Alarm("restarts > 1", "", alarms[0].value, 1000.0)
+    assert [(alarm.value, alarm.until) for alarm in watch.fired] == [(2, 1000.0), (5, None)]
 
 
 def test_a_rule_has_to_hold_for_its_seconds():

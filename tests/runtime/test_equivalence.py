@@ -105,7 +105,8 @@ def compared(build, made, parallelism, same, *, runner=LocalEnvironment, **run):
     job = finished(env)
     for uid, wanted in expected.items():
         assert same(rows[uid]) == same(wanted), uid
-    letters = [(letter.operator, letter.record) for letter in job.dead_letters]
+    names = {uid: node.name for uid, node in env.graph().nodes}
+    letters = [(names[letter.operator], letter.record) for letter in job.dead_letters]
     assert multiset(map(json.dumps, letters)) == multiset(map(json.dumps, reference.dead))
     return job
 

@@ -10,6 +10,7 @@ import pytest
 from sage_nb.errors import SageError
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.operators.guard import Breaker, CircuitOpenError, OperatorTimeoutError, _waits
+from sage_nb.runtime.operators.running import BEHIND
 from sage_nb.stream.function import AggregateFunction, CoMapFunction, KeyedProcessFunction, MapFunction, ProcessFunction
 from sage_nb.stream.policy import CircuitBreaker, DeadLetter, Retry
 from sage_nb.stream.sink import CollectSink, SinkFunction
@@ -89,7 +90,8 @@ def test_a_record_that_fails_goes_to_the_dead_letters_and_the_others_on(operator
     rows, job = ran(lambda env: OPERATORS[operator](env.from_collection([1, 2, 3, 4]), how))
     assert sorted(rows) == [1, 2, 4]
     (letter,) = job.dead_letters
-    assert (letter.operator, letter.record, letter.attempts) == ("poor", 3, 1)
+    assert letter.operator == ("poor-2" if operator == "until" else "poor")  # its uid: the end of a loop has its own
+    assert (letter.record, letter.attempts) == (3, 1)
     assert "three" in letter.error
 
 
@@ -200,7 +202,7 @@ def test_a_timer_that_fails_is_a_dead_letter_and_the_others_ring():
 
     rows, job = ran(build)
     assert sorted(rows) == [1.0, 2.0, 4.0]
-    assert job.dead_letters == [DeadLetter("ring", 3.0, "ValueError: three", 1)]
+    assert job.dead_letters == [DeadLetter("ring", 3.0, "ValueError: three", 1, BEHIND)]
     assert job.metrics().total("ring", "orphaned") == 1
 
 

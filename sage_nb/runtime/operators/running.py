@@ -21,6 +21,7 @@ from sage_nb.stream.policy import DeadLetter, Options
 
 UNPLACED = "unplaced"  # records that failed outside their operator, as on an edge
 RECEIVED = "received"
+BEHIND = "it failed behind its operator, not on its way in"  # a window's result, say
 
 
 class Counters(msgspec.Struct):
@@ -321,7 +322,7 @@ class Operator:
         else:
             self.counters.dead += 1
         text = f"{type(error).__name__}: {error}".encode("utf8", "backslashreplace").decode()
-        self.emit(Batch([DeadLetter(self.place.name, record, text, attempts)]), DEAD)
+        self.emit(Batch([DeadLetter(self.place.uid, record, text, attempts, BEHIND if orphan else "")]), DEAD)
 
     def _restore_edges(self, saved: Saved) -> None:
         here = self.place.subtask

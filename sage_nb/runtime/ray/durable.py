@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from ray._private import worker  # who started the cluster has no public name
 
 from sage_nb.errors import BadValueError, SageError, UnknownNameError
 from sage_nb.runtime.coordinator import Status
-from sage_nb.runtime.job import Job
-from sage_nb.runtime.letters import letters_folder, letters_in
+from sage_nb.runtime.job import Job, check_stopped
+from sage_nb.runtime.letters import Letters, Retried
 from sage_nb.runtime.metrics import JobMetrics
 from sage_nb.runtime.ray.cluster import ClusterError, ClusterOptions, connect
 from sage_nb.runtime.ray.keeper import CLOSING, Detached, Report
@@ -29,6 +29,7 @@ from sage_nb.stream.storage import Folder
 LOG = logging.getLogger("sage_nb.runtime")
 NAMESPACE, PREFIX = "sage_nb", "job:"  # of the actors' names
 ANSWER = 30.0  # seconds within which a coordinator answers
+RETRYING = 3600.0  # and within which it has tried dead letters again
 SOON = 2.0  # and within which it answers who only looks around
 POLL = 1.0  # seconds that a call waits for the end
 LOOK = 0.1  # seconds between looks whether this process is still connected
@@ -49,6 +50,7 @@ class DurableJob(Job):
         self._keeper, self._report = keeper, report
         self._where = _here()
         self._calls: list[Callable[[], None]] = []
+        self._shipped = b""  # what it goes on with: its coordinator's process does not stay for long once it has paused
         self._lock = threading.Lock()
         threading.Thread(target=_listen, args=(weakref.ref(self),), name=f"sage-{name}-durable", daemon=True).start()
 
@@ -84,7 +86,8 @@ class DurableJob(Job):
         self._tell()
 
     def pause(self) -> None:
-        """Stop at a checkpoint taken now; submitting the job again goes on from there."""
+        """Stop at a checkpoint taken now; `resume`, or submitting the job again, goes on from there."""
+        self._shipped = self._shipped or (not self.ended.is_set() and self._asked("sent")) or b""
         super().pause()
         self._tell()
 
@@ -97,6 +100,40 @@ class DurableJob(Job):
     def metrics(self) -> JobMetrics:
         """The numbers of its tasks, and its coordinator's."""
         return self._reported().metrics
+
+    def letters(self) -> Letters:
+        """Those in its folder, which must be seen from here."""
+        folder = self._reported().folder
+        if not Folder(folder).names():
+            raise SageError(f"the dead letters of {self.name!r} lie below {folder!r}, which is not seen from here")
+        return Letters.below(folder)
+
+    def retry(self, letters: Sequence[DeadLetter] | None = None) -> Retried:
+        """In its coordinator's process, where its code is."""
+        given = None if letters is None else list(letters)
+        retried: Retried | None = self._asked("retry", given, within=RETRYING)
+        if retried is None:
+            raise self._codeless("try its dead letters again")
+        return retried
+
+    @property
+    def keeps(self) -> bool:
+        """Always."""
+        return True
+
+    def resume(self) -> Job:
+        """Have it submitted once more by an actor of its own, with the code that was sent the first time."""
+        check_stopped(self)
+        self._shipped = self._shipped or self._asked("sent") or b""
+        if not self._shipped:
+            raise self._codeless("go on")
+        return submit(self.name, self._shipped, going_on=True)
+
+    def cluster(self) -> Any:
+        """The one that this process is connected to."""
+        from sage_nb.runtime.ray.status import cluster_status
+
+        return cluster_status()
 
     def unbalanced(self) -> list[str]:
         """What does not add up in them, once it has ended."""
@@ -117,12 +154,6 @@ class DurableJob(Job):
     @property
     def _goes_on(self) -> str:
         return "submit it again to go on from its last checkpoint"
-
-    def _letters(self) -> Iterator[DeadLetter]:
-        folder = self._reported().folder
-        if not Folder(folder).names():
-            raise SageError(f"the dead letters of {self.name!r} lie below {folder!r}, which is not seen from here")
-        return letters_in(letters_folder(folder))
 
     def _ask(self, word: Literal["cancel", "pause"]) -> None:
         if not self.ended.is_set():
@@ -174,6 +205,12 @@ class DurableJob(Job):
         )
         metrics = msgspec.structs.replace(self._report.metrics, status="failed")
         return Report(metrics, error, self._report.lines, (), self._report.folder)
+
+    def _codeless(self, what: str) -> SageError:
+        return SageError(
+            f"the durable job {self.name!r} cannot {what}: its coordinator is gone, and with it the job's code; submit "
+            f"it where that is written"
+        )
 
     def _left(self) -> ClusterError:
         return ClusterError(
@@ -246,8 +283,8 @@ def employers() -> list[Durable]:
     return [Durable(name, keeper) for name in names() if (keeper := keeper_of(name)) is not None]
 
 
-def submit(name: str, shipped: bytes) -> Job:
-    """Have a job submitted by an actor of its own.
+def submit(name: str, shipped: bytes, *, going_on: bool = False) -> Job:
+    """Have a job submitted by an actor of its own; `going_on`: from its last checkpoint, however it began.
 
     Raises what the submission raises; BadValueError where one of that name runs; ClusterError where the cluster ends
     with this process.
@@ -256,7 +293,7 @@ def submit(name: str, shipped: bytes) -> Job:
     _make_way(name)
     try:
         named = Detached.options(name=PREFIX + name, namespace=NAMESPACE, lifetime="detached")
-        keeper = named.remote(shipped)
+        keeper = named.remote(shipped, going_on)
     except ValueError as error:  # another process was quicker
         raise _taken(name) from error
     try:

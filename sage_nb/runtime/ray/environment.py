@@ -23,6 +23,7 @@ from sage_nb.runtime.ray.exported import Exported
 from sage_nb.runtime.ray.placement import Placement
 from sage_nb.runtime.ray.room import room
 from sage_nb.runtime.ray.shipping import Ship, check_leaves, shipped, stays
+from sage_nb.runtime.ray.status import ClusterStatus, cluster_status
 from sage_nb.runtime.wiring import Wiring
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
@@ -148,6 +149,10 @@ class RayEnvironment(Environment):
         >>> RayEnvironment("rows").connect()  # doctest: +SKIP
         """
         connect(self._cluster)
+
+    def cluster(self) -> ClusterStatus:
+        """The one at hand."""
+        return cluster_status()
 
     def _travelling(self) -> RayEnvironment:
         """As it is in the coordinator's process: connected already, and where relative paths would mean others."""

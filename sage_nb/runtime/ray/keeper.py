@@ -12,12 +12,14 @@ import ray
 from ray import cloudpickle
 
 from sage_nb.runtime.job import OwnJob
+from sage_nb.runtime.letters import Retried
 from sage_nb.runtime.metrics import JobMetrics
 from sage_nb.runtime.operators.guard import MisuseError
 from sage_nb.runtime.ray.crew import RemoteTask
 from sage_nb.runtime.ray.host import portable
 from sage_nb.runtime.ray.pool import POOL
 from sage_nb.runtime.ray.registry import REGISTRY
+from sage_nb.stream.policy import DeadLetter
 
 TOLD = 15.0  # seconds that it stays once somebody was told the outcome, so that others who watch hear it too
 UNTOLD = 86_400.0  # and where nobody was: a day
@@ -38,12 +40,13 @@ class Report:
 class Keeper:
     """Submits the job that it is sent, in its own process, and answers for it to whoever asks."""
 
-    def __init__(self, shipped: bytes) -> None:
+    def __init__(self, shipped: bytes, going_on: bool) -> None:  # noqa: FBT001  Ray passes it on
+        self._shipped = shipped
         self._job: OwnJob | None = None
         self._refusal: Exception | None = None
         self._parted, self._told = threading.Event(), threading.Event()
         try:
-            self._submit(shipped)
+            self._submit(shipped, going_on=going_on)
         except Exception as error:  # noqa: BLE001  it is raised by who sent the job
             self._refusal = portable(error, "the job")
             self._told.set()
@@ -77,6 +80,14 @@ class Keeper:
         """The job's."""
         return self._known.savepoint(path, timeout)
 
+    def retry(self, letters: list[DeadLetter] | None) -> Retried:
+        """The job's."""
+        return self._known.retry(letters)
+
+    def sent(self) -> bytes:
+        """What it was sent, for another such actor."""
+        return self._shipped
+
     def told(self) -> None:
         """Somebody knows how the job has ended."""
         self._told.set()
@@ -99,7 +110,7 @@ class Keeper:
             raise MisuseError("there is no job here: it was refused")
         return self._job
 
-    def _submit(self, shipped: bytes) -> None:
+    def _submit(self, shipped: bytes, *, going_on: bool) -> None:
         try:
             env, how = cloudpickle.loads(shipped)  # code between our own live processes
         except Exception as error:
@@ -107,6 +118,8 @@ class Keeper:
                 f"the job cannot be made in its coordinator's process: {type(error).__name__}: {error}; "
                 f"what it needs must be there on every node"
             ) from error
+        if going_on:
+            how |= {"fresh": False, "savepoint": None}
         self._job, self._folder = env.submit(**how), env.checkpointing.folder
 
     def _depart(self) -> None:
@@ -127,8 +140,9 @@ class Keeper:
 GROUPS = {
     "outcome": "outcome",
     "savepoint": "savepoint",
+    "retry": "retry",
     **dict.fromkeys(("cancel", "pause"), "stop"),
-    **dict.fromkeys(("refusal", "report", "told", "parted", "places", "place"), "look"),
+    **dict.fromkeys(("refusal", "report", "sent", "told", "parted", "places", "place"), "look"),
 }
 for _name, _group in GROUPS.items():
     ray.method(concurrency_group=_group)(getattr(Keeper, _name))
@@ -137,5 +151,5 @@ Detached = ray.remote(
     num_cpus=0,
     max_restarts=0,
     max_task_retries=0,
-    concurrency_groups={"outcome": 16, "savepoint": 2, "stop": 2, "look": 4},
+    concurrency_groups={"outcome": 16, "savepoint": 2, "retry": 1, "stop": 2, "look": 4},
 )(Keeper)

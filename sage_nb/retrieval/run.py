@@ -21,6 +21,7 @@ from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
 from sage_nb.stream.sink import IdempotentSink
 
+Submit = Callable[[Sequence[Query]], Job]  # begins a job that asks some of a run's questions
 LOOK = 0.05  # seconds between looks at a job that may have ended without an answer
 
 
@@ -100,11 +101,11 @@ class Run(Answered):
     """
 
     def __init__(
-        self, stage: Pipeline, queries: Sequence[Query], answers: Answers, submit: Callable[[Sequence[Query]], Job]
+        self, stage: Pipeline, queries: Sequence[Query], answers: Answers, job: Job, submit: Submit | None = None
     ) -> None:
         super().__init__(repr(stage), queries)
         self.stage = stage
-        self.job = submit(queries)
+        self.job = job
         self._answers, self._submit = answers, submit
 
     @classmethod
@@ -119,7 +120,7 @@ class Run(Answered):
             answered.sink(answers, name="answers", parallelism=1)
             return scratch.submit()
 
-        return cls(stage, queries, answers, submit)
+        return cls(stage, queries, answers, submit(queries), submit)
 
     def resume(self) -> Run:
         """Go on with the questions that are not answered yet, where the run was stopped: itself, with a new `job`.
@@ -131,6 +132,8 @@ class Run(Answered):
             raise BadValueError(f"the run is {self.status}; there is nothing to resume before it is stopped")
         if not left:
             raise BadValueError("every question is answered; there is nothing to resume")
+        if self._submit is None:
+            raise BadValueError("the run shares its job with others and cannot go on alone; begin them all again")
         self.job = self._submit(left)
         return self
 

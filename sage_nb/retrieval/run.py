@@ -98,6 +98,9 @@ class Run(Answered):
     >>> from sage_nb.runtime.environment import LocalEnvironment
     >>> len(Run.begun(Applied(first), [Query("q7", "who?")], LocalEnvironment("mine")).results)
     1
+    >>> run.resume()
+    Traceback (most recent call last):
+    sage_nb.errors.BadValueError: every question is answered; there is nothing to resume
     """
 
     def __init__(

@@ -79,6 +79,8 @@ class Environment(ABC):
     >>> env.lending([3]).resource(list)
     [3]
     >>> other = env.anew()  # the same settings, no streams
+    >>> print(env.cluster())  # its jobs run here
+    None
     >>> other.parallelism, other.checkpointing, len(other.ends.nodes), env.unchecked().restart
     (2, None, 0, NoRestart())
     """

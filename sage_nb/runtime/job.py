@@ -62,11 +62,24 @@ class Job(ABC):
     ...     job = env.submit()
     ...     kept = job.savepoint(f"{folder}/before") == f"{folder}/before"
     ...     job.pause()
-    ...     paused = job.status
-    ...     job = env.submit()  # goes on from there
+    ...     paused, keeps = job.status, job.keeps
+    ...     job = job.resume()  # goes on from there
     ...     job.cancel()
-    ...     kept, paused, job.status
-    (True, 'paused', 'cancelled')
+    ...     kept, paused, keeps, job.status, job.cluster()
+    (True, 'paused', True, 'cancelled', None)
+
+    One whose records cannot be handled, until they can:
+
+    >>> env, table, found = LocalEnvironment("looks-up"), {"a": 1}, []
+    >>> env.from_collection(["a", "b"]).map(lambda key: table[key], name="look up").for_each(found.append)
+    >>> job = env.submit()
+    >>> job.wait(), [letter.record for letter in job.letters()]
+    ('finished', ['b'])
+    >>> table["b"] = 2
+    >>> print(job.retry())
+    1 of 1 dead letter went through
+    >>> found, job.dead_letters
+    ([1, 2], [])
     """
 
     stays = False  # whether it is there for others when who waits for it has gone: then that does not pause it

@@ -93,6 +93,9 @@ class Alarm(msgspec.Struct, frozen=True):
     """A rule that holds, or held: of which operator ("" for the job), with what value as it began to be one.
 
     `since` and `until` in seconds since the epoch; `until` is None while it holds.
+
+    >>> print(Alarm("queue_fill > 0.9 for 10s", "parse", 0.97, since=1_790_000_000.0))
+    queue_fill > 0.9 for 10s: 0.97 of parse
     """
 
     rule: str
@@ -102,11 +105,7 @@ class Alarm(msgspec.Struct, frozen=True):
     until: float | None = None
 
     def __str__(self) -> str:
-        """As in "restarts > 1: 2".
-
-        >>> print(Alarm("queue_fill > 0.9 for 10s", "parse", 0.97, 1000.0))
-        queue_fill > 0.9 for 10s: 0.97 of parse
-        """
+        """As in "restarts > 1: 2"."""
         return f"{self.rule}: {self.value:.4g}{f' of {self.operator}' if self.operator else ''}"
 
 

@@ -122,6 +122,8 @@ class TwoPhaseSink(SinkFunction[In]):
     >>> shelf.commit(handle)  # again, after a failure: nothing more
     >>> shelf.write("b")
     >>> shelf.discard(1)  # back to checkpoint 1: "b" will come again
+    >>> shelf.beside() is None
+    True
     >>> shelf.shown, shelf.waiting, shelf.holds_back
     (['a'], [], True)
     """
@@ -176,6 +178,8 @@ class CollectSink(TwoPhaseSink[In]):
     >>> sink.commit("n1")
     >>> rows, sink.begun
     ([1, 2], True)
+    >>> sink.beside().begun  # it fills the same list, and keeps aside for itself
+    False
     """
 
     at_home = True
@@ -328,6 +332,8 @@ class JsonlSink(_FileSink[In]):
     """A folder of JSON lines; a file appears when its checkpoint is committed, with every record once.
 
     >>> JsonlSink("memory://pages")
+    JsonlSink('memory://pages')
+    >>> JsonlSink("memory://pages").beside()
     JsonlSink('memory://pages')
     """
 

@@ -43,6 +43,25 @@ class Dashboard(Drawn):
     >>> board = Dashboard(job)
     >>> board.letters["shown"][0]["error"]
     'ZeroDivisionError: division by zero'
+    >>> board.on_open(board.letters["shown"][0]["key"])  # as the page does when it is clicked
+    >>> board.opened["record"], "1 dead letter" in board.html(), "1 dead letter" in board.text()
+    ('0', True, True)
+
+    What the page asks for is done beside the kernel's work, and then said; what cannot be done, too:
+
+    >>> def after(ask, *given):
+    ...     ask(*given)
+    ...     while board.doing:
+    ...         time.sleep(0.01)
+    ...     return board.said or board.wrong
+    >>> after(board.on_retry)
+    '0 of 1 dead letter went through; still open is ZeroDivisionError: division by zero (in invert)'
+    >>> after(board.on_resume), after(board.on_pause), after(board.on_cancel), after(board.on_more)
+    ("'inverses' is finished; submit it with fresh=True to run it once more", '', '', '')
+    >>> after(board.on_savepoint)
+    'no savepoint was taken: the job is finished; take one while it runs'
+    >>> board.refresh()
+    >>> board.close()
     """
 
     name: ClassVar[str] = "dashboard"

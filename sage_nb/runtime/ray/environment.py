@@ -151,7 +151,11 @@ class RayEnvironment(Environment):
         connect(self._cluster)
 
     def cluster(self) -> ClusterStatus:
-        """The one at hand."""
+        """The one at hand, with its nodes and their GPUs.
+
+        >>> RayEnvironment("rows").cluster().nodes[0].alive  # doctest: +SKIP
+        True
+        """
         return cluster_status()
 
     def _travelling(self) -> RayEnvironment:

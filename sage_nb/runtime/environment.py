@@ -20,9 +20,10 @@ from sage_nb.runtime.again import Submission
 from sage_nb.runtime.alerts import Alert, check_alerts
 from sage_nb.runtime.checkpoint import Checkpointing, FolderStore, MemoryStore, Restored, Store
 from sage_nb.runtime.coordinator import Coordinator, Settings
-from sage_nb.runtime.job import Job, OwnJob
+from sage_nb.runtime.job import Job
 from sage_nb.runtime.letters import Letters, legible, letters_folder, written
 from sage_nb.runtime.local import Threads
+from sage_nb.runtime.own_job import OwnJob
 from sage_nb.runtime.plan import Plan
 from sage_nb.runtime.probe import Probe
 from sage_nb.runtime.restart import ExponentialDelay, NoRestart, Restart

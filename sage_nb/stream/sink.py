@@ -42,6 +42,8 @@ class SinkFunction(Function, Generic[In]):
     >>> sink.flush()
     >>> sink.safe, sink.holds_back, Printed().holds_back
     (['a'], True, False)
+    >>> sink.beside() is sink  # another job may write with it, too: a copy of it
+    True
     """
 
     delivery: Delivery = "at least once"

@@ -11,10 +11,10 @@ from typing import Any
 import ray
 from ray import cloudpickle
 
-from sage_nb.runtime.job import OwnJob
 from sage_nb.runtime.letters import Retried
 from sage_nb.runtime.metrics import JobMetrics
 from sage_nb.runtime.operators.guard import MisuseError
+from sage_nb.runtime.own_job import OwnJob
 from sage_nb.runtime.ray.crew import RemoteTask
 from sage_nb.runtime.ray.host import portable
 from sage_nb.runtime.ray.pool import POOL

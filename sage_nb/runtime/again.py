@@ -30,6 +30,7 @@ from sage_nb.stream.graph import (
     TimesSpec,
 )
 from sage_nb.stream.policy import DeadLetter
+from sage_nb.stream.sink import CollectSink, JsonlSink, ParquetSink, SinkFunction, TwoPhaseSink
 
 if TYPE_CHECKING:
     from sage_nb.runtime.alerts import Alert
@@ -129,13 +130,28 @@ def _reasons(name: str, node: Node, *, first: bool) -> Iterator[str]:
         yield f"{name!r} may keep state by key, which another job has not"
     elif not first and any(isinstance(each, Everywhere) for each in partitions):
         yield f"{name!r} is given every record in each of its subtasks"
-    if isinstance(spec, SinkSpec) and spec.sink.beside() is None:
+    if isinstance(spec, SinkSpec) and beside(spec.sink) is None:
         yield f"the sink {name!r} keeps records aside for one job alone"
 
 
 def _beside(spec: Spec) -> Spec:
-    sink = spec.sink.beside() if isinstance(spec, SinkSpec) else None
+    sink = beside(spec.sink) if isinstance(spec, SinkSpec) else None
     return spec if sink is None else SinkSpec(sink)
+
+
+def beside(sink: SinkFunction[Any]) -> SinkFunction[Any] | None:
+    """What another job may write to the same place with, while this sink's job runs; None where there is nothing.
+
+    Two phases are one job's alone, whose going back would discard what another keeps aside: but names of files tell
+    whose they are, and a list can be filled by two sinks.
+
+    >>> rows = []
+    >>> beside(CollectSink(rows)).target is rows
+    True
+    """
+    if isinstance(sink, CollectSink):
+        return CollectSink(sink.target)
+    return sink if isinstance(sink, (JsonlSink, ParquetSink)) or not isinstance(sink, TwoPhaseSink) else None
 
 
 def _what(letter: DeadLetter) -> tuple[str, bytes]:

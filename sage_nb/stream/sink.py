@@ -42,8 +42,6 @@ class SinkFunction(Function, Generic[In]):
     >>> sink.flush()
     >>> sink.safe, sink.holds_back, Printed().holds_back
     (['a'], True, False)
-    >>> sink.beside() is sink  # another job may write with it, too: a copy of it
-    True
     """
 
     delivery: Delivery = "at least once"
@@ -67,10 +65,6 @@ class SinkFunction(Function, Generic[In]):
     def holds_back(self) -> bool:
         """Whether what is written may still wait in it."""
         return type(self).flush is not SinkFunction.flush
-
-    def beside(self) -> SinkFunction[In] | None:
-        """What another job may write with, to the same place while this one's job runs; None where there is none."""
-        return self
 
     def flush(self) -> None:
         """A checkpoint is about to count on everything written so far: what is held back must be safe now."""
@@ -124,8 +118,6 @@ class TwoPhaseSink(SinkFunction[In]):
     >>> shelf.commit(handle)  # again, after a failure: nothing more
     >>> shelf.write("b")
     >>> shelf.discard(1)  # back to checkpoint 1: "b" will come again
-    >>> shelf.beside() is None
-    True
     >>> shelf.shown, shelf.waiting, shelf.holds_back
     (['a'], [], True)
     """
@@ -136,10 +128,6 @@ class TwoPhaseSink(SinkFunction[In]):
     def holds_back(self) -> bool:
         """Until its second phase."""
         return True
-
-    def beside(self) -> SinkFunction[In] | None:
-        """Nothing: what it keeps aside, the other job would discard."""
-        return None
 
     def prepare(self, checkpoint: int, /) -> Any:
         """First phase: safe, not visible."""
@@ -178,10 +166,8 @@ class CollectSink(TwoPhaseSink[In]):
     >>> sink.hold("n1", 0, [3])  # what subtask 0 has prepared, wherever that was
     >>> sink.drop(0)  # and dropped: its subtask goes back to a checkpoint
     >>> sink.commit("n1")
-    >>> rows, sink.begun
-    ([1, 2], True)
-    >>> sink.beside().begun  # it fills the same list, and keeps aside for itself
-    False
+    >>> rows, sink.begun, sink.target is rows
+    ([1, 2], True, True)
     """
 
     at_home = True
@@ -197,9 +183,10 @@ class CollectSink(TwoPhaseSink[In]):
         """Every subtask's copy fills the same list; what waits is its own from `open` on."""
         return copy(self)
 
-    def beside(self) -> CollectSink[In]:
-        """One that fills the same list, and keeps aside for itself."""
-        return CollectSink(self._shared.target)
+    @property
+    def target(self) -> list[In]:
+        """The list."""
+        return self._shared.target
 
     @property
     def begun(self) -> bool:
@@ -268,10 +255,6 @@ class _FileSink(TwoPhaseSink[In]):
         self._subtask, self._parallelism = context.subtask, context.parallelism
         self._pending = ""
 
-    def beside(self) -> _FileSink[In]:
-        """Itself: its job's id is in the names of its files."""
-        return self
-
     def commit(self, handle: Any, /) -> None:
         """Rename; a file that is there already was renamed before the failure, or undone since by another run."""
         pending, name = handle
@@ -334,8 +317,6 @@ class JsonlSink(_FileSink[In]):
     """A folder of JSON lines; a file appears when its checkpoint is committed, with every record once.
 
     >>> JsonlSink("memory://pages")
-    JsonlSink('memory://pages')
-    >>> JsonlSink("memory://pages").beside()
     JsonlSink('memory://pages')
     """
 

@@ -43,13 +43,19 @@ def mixed(hits: Sequence[Hit]) -> list[float]:
     >>> mixed([hit("a", bm25=3.0, dense=0.9), hit("b", bm25=1.0, dense=0.5)])
     [1.0, -1.0]
     """
+    shares = standards(hits)
+    total = sum(weight * standard for weight, standard in shares.values())
+    mean: list[float] = np.asarray(total / sum(weight for weight, _ in shares.values())).tolist()
+    return mean
+
+
+def standards(hits: Sequence[Hit]) -> dict[str, tuple[float, np.ndarray]]:
+    """By step its weight in the mean, and what it says of each hit, as a standard score."""
     weights = {**({} if any(map(_repeats, hits)) else EARLIER), **MODELS_MIXED}
     columns = {name: column for name in weights if (column := _column(hits, name)) is not None}
     if not columns.keys() & EARLIER.keys():
         columns["before"], weights["before"] = np.array([hit.score for hit in hits], np.float64), BEFORE
-    total = sum(weights[name] * _standard(column) for name, column in columns.items())
-    mean: list[float] = np.asarray(total / sum(weights[name] for name in columns)).tolist()
-    return mean
+    return {name: (weights[name], _standard(column)) for name, column in columns.items()}
 
 
 def _repeats(hit: Hit) -> bool:

@@ -34,6 +34,7 @@ _HOMES = {
     "sage_nb.notebook.widgets.chat_view": ["ChatView"],
     "sage_nb.notebook.widgets.dashboard": ["Dashboard"],
     "sage_nb.notebook.widgets.experiment_view": ["ExperimentView"],
+    "sage_nb.notebook.widgets.explorer": ["Explorer"],
     "sage_nb.records.beir": ["read_beir", "write_beir"],
     "sage_nb.records.chunk": ["chunk"],
     "sage_nb.records.filters": ["where"],

@@ -12,6 +12,9 @@ from sage_nb.notebook.session import Session
 from sage_nb.notebook.tables import cache_table, runs_table
 from sage_nb.retrieval.answered import Answered
 from sage_nb.retrieval.doctor import doctor
+from sage_nb.retrieval.recall import Cell
+from sage_nb.retrieval.run import Run
+from sage_nb.retrieval.stage import Stage
 
 Namespace = Mapping[str, Any]
 Command = Callable[[Session, list[str], Namespace], Any]
@@ -72,6 +75,21 @@ def _run(name: str, session: Session, namespace: Namespace) -> Answered:
     return held if isinstance(held, Answered) else session.history.load(name)
 
 
+def _explore(session: Session, words: list[str], namespace: Namespace) -> Any:
+    """The Explorer over the last pipeline, or over that of a name: a pipeline's, or a run's with its questions."""
+    from sage_nb.notebook.widgets.explorer import Explorer
+
+    if len(words) > 1:
+        raise BadValueError("write %sage explore, or %sage explore NAME: the name of a pipeline or a run")
+    held = namespace.get(words[0]) if words else session.stage
+    stage, questions = (held.stage, held.queries) if isinstance(held, Run) else (held, session.questions)
+    if held is None and not words:
+        raise BadValueError("there is no pipeline to explore yet; run a %%sage cell first")
+    if not isinstance(stage, Stage):
+        raise BadValueError(f"{words[0]!r} names no pipeline and no run; write for example %sage explore answers")
+    return Explorer(stage, questions=questions, cell=Cell("explore", session.cache))
+
+
 def _cache(session: Session, words: list[str], _: Namespace) -> Any:
     """What the cell cache holds."""
     _none_of(words, "cache")
@@ -107,4 +125,5 @@ COMMANDS: Mapping[str, Command] = {
     "cache": _cache,
     "clear": _clear,
     "doctor": _doctor,
+    "explore": _explore,
 }

@@ -85,6 +85,11 @@ class Session:
         return self._cache[1]
 
     @property
+    def questions(self) -> Sequence[Query]:
+        """Those of the last cell that had some."""
+        return self._last[1] if self._last else ()
+
+    @property
     def history(self) -> History:
         """The runs beside it."""
         return History.at_home()

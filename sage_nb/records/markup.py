@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-# Control characters are shown as U+FFFD: some front ends drop them and some stop at them.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Control characters are shown as U+FFFD: some front ends drop them and some stop at them. So are lone surrogates, which
+# no message to a front end can hold, and what turns the direction of all that follows.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\[(\d{1,3}|\?)\]")  # by which an answer cites a passage, or one that there is not
 _ASKED = 1_000  # characters of a question whose words are looked for
@@ -51,7 +52,16 @@ def escape(text: str) -> Html:
     >>> escape("<b>&\x00").text
     '&lt;b&gt;&amp;\ufffd'
     """
-    return Html(html.escape(_CONTROL.sub("\ufffd", text)))
+    return Html(html.escape(harmless(text)))
+
+
+def harmless(text: str) -> str:
+    r"""`text` with what no front end shows as U+FFFD, one character for one; markup stays, for who sets it as text.
+
+    >>> harmless("<b>\x00\u202e") == "<b>\ufffd\ufffd"
+    True
+    """
+    return _CONTROL.sub("\ufffd", text)
 
 
 def words_of(text: str) -> list[str]:

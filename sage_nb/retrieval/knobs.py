@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Stage
 
 Place = tuple[str | int, ...]  # the fields, and the places in tuples, that lead down to a value
+Names = tuple[str, str, str]
 
 LEAST_HITS, FINE = 100, 0.05  # how far a slider for hits goes at least, a weight's smallest change
 
@@ -32,15 +34,24 @@ class Knob:
 def knobs(pipeline: Stage) -> list[Knob]:
     """The hits that stages keep (`k`), and the weights of what is fused.
 
+    A knob is called as briefly as its name is its own.
+
     >>> from sage_nb.retrieval.collection import Collection
-    >>> for knob in knobs(0.5 * Collection("a").lexical(k=20) + Collection("b").dense(k=500)):
+    >>> for knob in knobs(0.5 * Collection("a").lexical(k=20) + Collection("a").dense(k=500)):
     ...     print(knob.name, knob.value, knob.high)
-    weight of a.lexical(k=20) 0.5 1
-    weight of b.dense(k=500) 1.0 2
-    k of a.lexical 20 100
-    k of b.dense 500 1000
+    weight of lexical 0.5 1
+    weight of dense 1.0 2
+    k of lexical 20 100
+    k of dense 500 1000
+    >>> [knob.name for knob in knobs(Collection("a").lexical(k=20) | Collection("b").lexical(k=20))][-2:]
+    ['k of a.lexical', 'k of b.lexical']
     """
-    return list(_knobs(pipeline, ()))
+    found = list(_knobs(pipeline, ()))
+    taken = [Counter(names) for names in zip(*(names for names, _ in found), strict=True)]
+    return [
+        replace(knob, name=next((name for name, of in zip(names, taken, strict=True) if of[name] == 1), names[-1]))
+        for names, knob in found
+    ]
 
 
 def turned(pipeline: Stage, at: Place, value: float) -> Stage:
@@ -87,42 +98,34 @@ def sources(pipeline: Stage) -> list[Source]:
     return list(dict.fromkeys(found))
 
 
-def called(stage: Stage) -> str:
-    """A stage as a label calls it: without its arguments, and without what goes without saying.
-
-    >>> from sage_nb.retrieval.collection import Collection
-    >>> called(Collection("a").where(source="x").lexical(k=2))
-    'a.lexical'
-    """
-    kind = type(stage).__name__.lower()
-    source = getattr(stage, "source", None)
-    return f"{source.name}.{kind}" if isinstance(source, Source) else kind
-
-
-def _knobs(stage: Stage, at: Place) -> Iterator[Knob]:
+def _knobs(stage: Stage, at: Place) -> Iterator[tuple[Names, Knob]]:
+    """Each with what it may be called, the briefest name first."""
     for each in fields(stage):
         value = getattr(stage, each.name)
         if each.name == "k":
             high = max(LEAST_HITS, 2 * value)
-            yield Knob((*at, "k"), f"k of {called(stage)}", value, 1, high, 1)
+            yield _names("k of", stage), Knob((*at, "k"), "", value, 1, high, 1)
         elif each.name == "weight":
-            yield _weight((*at, "weight"), called(getattr(stage, "stage", stage)), value)
+            yield _names("weight of", getattr(stage, "stage", stage)), _weight((*at, "weight"), value)
         elif each.name == "weights":
-            names = getattr(stage, "names", None) or [_short(part) for part in getattr(stage, "parts", ())]
-            for number, (name, weight) in enumerate(zip(names, value, strict=False)):
-                yield _weight((*at, "weights", number), name, weight)
+            parts: Sequence[Stage | str] = getattr(stage, "names", ()) or getattr(stage, "parts", ())
+            for number, (part, weight) in enumerate(zip(parts, value, strict=False)):
+                yield _names("weight of", part), _weight((*at, "weights", number), weight)
     for name, place, part in _parts(stage):
         yield from _knobs(part, (*at, name, *place))
 
 
-def _weight(at: Place, name: str, value: float) -> Knob:
-    return Knob(at, f"weight of {name}", value, 0, max(1, math.ceil(2 * value)), FINE)
+def _weight(at: Place, value: float) -> Knob:
+    return Knob(at, "", value, 0, max(1, math.ceil(2 * value)), FINE)
 
 
-def _short(stage: Stage) -> str:
-    written = repr(stage)
-    source = getattr(stage, "source", None)
-    return written.replace(repr(source), source.name) if isinstance(source, Source) else written
+def _names(what: str, of: Stage | str) -> Names:
+    if isinstance(of, str):
+        return (f"{what} {of}",) * 3
+    kind, source = type(of).__name__.lower(), getattr(of, "source", None)
+    inside = f"{source.name}.{kind}" if isinstance(source, Source) else kind
+    whole = repr(of).replace(repr(source), source.name) if isinstance(source, Source) else repr(of)
+    return f"{what} {kind}", f"{what} {inside}", f"{what} {whole}"
 
 
 def _parts(stage: Stage) -> Iterator[tuple[str, Place, Stage]]:

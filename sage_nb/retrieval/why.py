@@ -24,7 +24,7 @@ from sage_nb.retrieval.mixture import standards
 from sage_nb.retrieval.ranking import BEHIND, ranking_of
 from sage_nb.retrieval.rerank import Rerank
 from sage_nb.retrieval.resources import COLLECTIONS
-from sage_nb.retrieval.stage import Fused, Scale, Stage
+from sage_nb.retrieval.stage import Cut, Fused, Scale, Stage
 from sage_nb.retrieval.trace import Stop, Trace, key_of, operated
 
 TOTALS: dict[str, Callable[[Sequence[float]], float]] = {"sum": math.fsum, "max": max, "min": min}
@@ -56,7 +56,7 @@ class Reason:
 
 
 def why(trace: Trace, key: Key) -> list[Reason]:
-    """What each stop that ranked a document says of it, in the order of the stops.
+    """What each stop that ranked a document says of it, in the order of the stops; a cut has nothing to say.
 
     >>> from tempfile import TemporaryDirectory
     >>> from sage_nb.records.values import Document, Query
@@ -72,7 +72,7 @@ def why(trace: Trace, key: Key) -> list[Reason]:
     bm25 0.6301 [('slide', 'idf 0.6931 · 0.4545: 1 of 2 terms here, in 1 of 2 passages')]
     rrf 0.0328 [('bm25', '1 / (60 + 1)')]
     """
-    found = ((stop, stop.hit(key)) for stop in trace.stops)
+    found = ((stop, stop.hit(key)) for stop in trace.stops if not isinstance(stop.stage, Cut))
     return [Case(hit, stop, trace).reason for stop, hit in found if hit is not None]
 
 

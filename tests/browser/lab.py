@@ -26,6 +26,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+CONNECTED = "() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus === 'connected'"
 QUIET = ("favicon", "net::ERR_ABORTED")  # what JupyterLab itself says of files that it does without
 
 
@@ -49,6 +50,7 @@ def jupyterlab(folder):
     env = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(settings), "SAGE_HOME": str(folder / ".sage")}
     env |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "JUPYTER_CONFIG_DIR": str(folder / "config")}
     flags = ["--no-browser", "--allow-root", f"--ServerApp.token={TOKEN}", f"--ServerApp.port={address[17:]}"]
+    flags += ["--LabApp.expose_app_in_browser=True"]
     command = [sys.executable, "-m", "jupyterlab", *flags, f"--ServerApp.root_dir={work}"]
     with (folder / "lab.log").open("w") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
@@ -149,6 +151,7 @@ def opened(lab, context, name, cells):
     # The indicator beside the kernel's name is idle before there is a kernel, and what is run then is not run at all.
     page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for(timeout=90_000)
     page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
+    page.wait_for_function(CONNECTED, timeout=60_000)  # a cell that is run before is not, and nothing says so
     return notebook
 
 

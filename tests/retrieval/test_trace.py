@@ -91,7 +91,7 @@ def test_only_what_a_change_concerns_is_computed_again(book, cell):
     by_name = {knob.name: knob for knob in knobs(pipeline)}
     fewer = turned(pipeline, by_name["k of rerank"].at, 3)
     assert traced(fewer, QUESTION, cell).computed == ("rerank",)
-    weighed = turned(pipeline, by_name["weight of book.dense(k=12)"].at, 0.5)
+    weighed = turned(pipeline, by_name["weight of dense"].at, 0.5)
     assert traced(weighed, QUESTION, cell).computed == ("rerank",)
 
 
@@ -123,8 +123,8 @@ def sums(trace):
     told = {}
     for stop in trace.stops:
         for hit in stop.result:
-            reason = next(each for each in why(trace, key_of(hit)) if each.stage == stop.title)
-            if reason.terms:
+            reason = next((each for each in why(trace, key_of(hit)) if each.stage == stop.title), None)
+            if reason and reason.terms:
                 told.setdefault(stop.title, []).append(reason.adds_up)
     return {title: all(each) for title, each in told.items()}
 

@@ -103,7 +103,7 @@ def drawn_turn(turn: Turn) -> dict[str, Any]:
     {'text': 'No.', 'cites': '', 'doubtful': True}
     """
     answer = turn.result.answer
-    pieces = _pieces(answer) if answer else [{"text": turn.said, "cites": "", "doubtful": False}]
+    pieces = pieces_of(answer) if answer else [{"text": turn.said, "cites": "", "doubtful": False}]
     return {
         "question": turn.question,
         "whole": turn.asked if turn.asked != turn.question else "",
@@ -114,7 +114,8 @@ def drawn_turn(turn: Turn) -> dict[str, Any]:
     }
 
 
-def _pieces(answer: Answer) -> list[dict[str, Any]]:
+def pieces_of(answer: Answer) -> list[dict[str, Any]]:
+    """An answer's text in pieces: what cites a passage, by its number, and what nothing supports."""
     numbers = {match.start(): match for match in _NUMBER.finditer(answer.text)}
     ends = {match.end() for match in numbers.values()}
     edges = {edge for pair in answer.unsupported for edge in pair}

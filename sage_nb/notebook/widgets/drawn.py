@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 import anywidget
 
+from sage_nb.records.markup import harmless
+
 HERE = Path(__file__).parent
 
 
@@ -58,6 +60,11 @@ class Drawn(anywidget.AnyWidget):
     def text(self) -> str:
         """The same in a terminal."""
 
+    @staticmethod
+    def _trait_to_json(value: Any, widget: Any) -> Any:  # noqa: ARG004  ipywidgets' signature
+        """What goes to the browser: texts without what no message can hold, and nothing may turn around."""
+        return _harmless(value)
+
     def _told(self, _widget: Any, content: Mapping[str, Any], _buffers: Any) -> None:
         told = dict(content)
         getattr(self, f"on_{told.pop('do')}")(**told)
@@ -68,3 +75,11 @@ class Drawn(anywidget.AnyWidget):
             return None
         data, metadata = shown
         return {**data, "text/html": self.html(), "text/plain": self.text()}, metadata
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, str):
+        return harmless(value)
+    if isinstance(value, dict):
+        return {name: _harmless(each) for name, each in value.items()}
+    return [_harmless(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -42,7 +42,7 @@ def parameters_of(experiment: Experiment) -> list[Plain]:
     found = []
     for name, values in experiment.parameters.items() if isinstance(experiment, Sweep) else ():
         numeric = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in values)
-        labels = [f"{each:g}" if numeric else markup.shortened(str(each), 40) for each in values]
+        labels = [encodable(markup.shortened(str(each), 40)) for each in values]
         found.append({"name": name, "labels": labels, "numbers": [float(each) for each in values] if numeric else None})
     return found
 
@@ -59,9 +59,9 @@ def rows_of(experiment: Experiment) -> list[Plain]:
             "point": _point(experiment, name),
             "scores": {
                 measure: {
-                    "mean": means[name][measure],
-                    "low": experiment.intervals[name][measure][0],
-                    "high": experiment.intervals[name][measure][1],
+                    "mean": round(means[name][measure], 6),
+                    "low": round(experiment.intervals[name][measure][0], 6),
+                    "high": round(experiment.intervals[name][measure][1], 6),
                     "front": name in fronts[measure],
                     **_verdict(experiment, name, measure),
                 }
@@ -136,10 +136,11 @@ def finite(value: float) -> float | None:
 
 
 def _point(experiment: Experiment, name: str) -> list[int]:
+    """By what they are printed as, which tells 1 from True: no two values of a sweep are printed alike."""
     if not isinstance(experiment, Sweep):
         return []
     point = experiment.points[name]
-    return [values.index(point[parameter]) for parameter, values in experiment.parameters.items()]
+    return [[*map(repr, values)].index(repr(point[each])) for each, values in experiment.parameters.items()]
 
 
 def _verdict(experiment: Experiment, name: str, measure: str) -> Plain:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sage_nb.records.markup import escape, shortened
@@ -11,7 +11,7 @@ from sage_nb.records.markup import escape, shortened
 WIDE, HIGH = 640, 280  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 56, 20, 14, 44  # pixels: the room for axes around the plot
 FAR = 12  # times: numbers farther apart than this are set by their logarithms
-LABEL = 28  # letters
+LABEL, LETTER = 28, 6.0  # the longest label in letters, and a letter in pixels
 # Attributes and no style sheet: pages that take style sheets out of a notebook leave these.
 INK = "var(--jp-ui-font-color1,#212121)"
 QUIET = "var(--jp-ui-font-color2,#616161)"
@@ -53,7 +53,7 @@ def plot(series: Sequence[Series], names: tuple[str, str], title: str, *, alike:
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' role='img' width='{WIDE}' height='{HIGH}' "
         f"viewBox='0 0 {WIDE} {HIGH}' style='max-width:100%;height:auto' font-size='11' font-family='sans-serif'>"
-        f"<title>{escape(title).text}</title>{_axes(x, y, names)}{drawn}</svg>"
+        f"<title>{escape(title).text}</title>{_axes(x, y, names)}{drawn}{''.join(_labels(series, x, y))}</svg>"
     )
 
 
@@ -118,15 +118,21 @@ def _series(series: Series, colour: str, x: Axis, y: Axis) -> str:
         f"<title>{escape(said).text}</title></circle>"
         for across, up, said in spots
     )
-    return line + dots + (_label(series.label, spots[-1][0], spots[-1][1]) if series.label and spots else "")
+    return line + dots
 
 
-def _label(text: str, x: float, y: float) -> str:
-    """Beside a point, on the side where there is room."""
-    left = x + 10 + 6.5 * min(len(text), LABEL) > WIDE
-    return _words(
-        x - 8 if left else x + 8, y - 8 if left else y + 14, shortened(text, LABEL), "end" if left else "start"
-    )
+def _labels(series: Sequence[Series], x: Axis, y: Axis) -> Iterator[str]:
+    """Beside the last point of each, on the side where there is room; none that would lie on one before it."""
+    taken: list[tuple[float, float, float]] = []
+    for each in series:
+        if not each.label or not each.points:
+            continue
+        said, across, up = shortened(each.label, LABEL), x.place(each.points[-1][0]), y.place(each.points[-1][1])
+        wide, left = LETTER * len(said), across + 10 + LETTER * len(said) > WIDE
+        start, line = (across - 8 - wide, up - 8) if left else (across + 8, up + 14)
+        if all(start > end or start + wide < begin or abs(line - at) > 11 for begin, end, at in taken):
+            taken.append((start, start + wide, line))
+            yield _words(start + wide if left else start, line, said, "end" if left else "start")
 
 
 def _words(x: float, y: float, text: str, anchor: str, fill: str = INK) -> str:

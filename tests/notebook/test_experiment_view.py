@@ -55,8 +55,8 @@ def test_a_row_says_what_the_experiment_holds(seen):
         for measure in seen.measures:
             score = row["scores"][measure]
             against = seen.comparisons.get(row["name"], {}).get(measure)
-            assert score["mean"] == seen.means[row["name"]][measure]
-            assert (score["low"], score["high"]) == seen.intervals[row["name"]][measure]
+            held = (seen.means[row["name"]][measure], *seen.intervals[row["name"]][measure])
+            assert (score["mean"], score["low"], score["high"]) == pytest.approx(held, abs=1e-6)
             assert score["mark"] == (against.mark if against else "")
     back = next(row for row in view.rows if row["name"] == "back")
     assert back["scores"]["RR"]["mark"] == "▲"
@@ -139,6 +139,12 @@ def test_a_sweep_has_its_parameters_and_each_row_its_place_among_them(grid):
     drawn = view.html()
     assert "order=forth" in drawn
     assert drawn.count("<circle") > len(grid.names), "both plots are there"
+
+
+def test_values_that_are_equal_and_not_the_same_keep_their_places():
+    made = sweep(lambda flag: finding("abc" if flag is True else "bca"), QUESTIONS, {"q00": {"a": 1}}, flag=[1, True])
+    assert [row["point"] for row in rows_of(made)] == [[0], [1]]
+    assert [row["scores"]["RR"]["mean"] for row in rows_of(made)] == pytest.approx([1 / 3, 1], abs=1e-6)
 
 
 def test_a_name_that_is_not_there_is_refused_in_a_sentence(seen):

@@ -44,6 +44,13 @@ def test_points_stand_where_their_numbers_say():
     assert 0 <= float(low.get("cy")) <= HIGH
 
 
+@pytest.mark.parametrize(("far", "labels"), [(0.5001, 1), (0.9, 2)])
+def test_a_label_that_would_lie_on_another_is_left_out(far, labels):
+    points = [(0.0, 0.1), (1.0, 0.5), (1.0, far)]
+    drawn = plot([Series(((*point, "a"),), "one" if point[0] else "") for point in points], ("x", "y"), "t")
+    assert drawn.count(">one</text>") == labels
+
+
 def test_text_stays_text_and_one_point_is_enough():
     said = "</title><script>alert(1)</script>"
     drawn = plot([Series(((5.0, 0.5, said),), said)], (said, said), said)

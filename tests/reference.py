@@ -23,7 +23,7 @@ FINDER = doctest.DocTestFinder(exclude_empty=False)
 def home_of(name: str) -> str:
     """The module that defines a public name."""
     thing = getattr(sage_nb, name)
-    return thing.__name__ if inspect.ismodule(thing) else sage_nb._HOME[name]
+    return thing.__name__ if inspect.ismodule(thing) else thing.__module__
 
 
 def ours(kind: type) -> list[type]:

@@ -95,8 +95,12 @@ class Models:
 
     `context.get(sage.Models)`, in the `open` of a function of your own, gives those that its process shares.
 
-    >>> Models().encoder().encode(["a barrier"]).shape
+    >>> models = Models()
+    >>> models.encoder().encode(["a barrier"]).shape
     (1, 384)
+    >>> good, bad = models.cross_encoder().score([("what scatters?", "Rays scatter."), ("what scatters?", "It rains.")])
+    >>> bool(good > bad), models.encoder_fingerprint() in models.reranker_fingerprint()  # it looks with the same
+    (True, True)
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from sage_nb.retrieval.answered import Answered
 from sage_nb.retrieval.questions import as_queries
 from sage_nb.retrieval.run import Run
 from sage_nb.retrieval.stage import Stage
-from sage_nb.retrieval.together import together
+from sage_nb.retrieval.together import Together, together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,31 +147,55 @@ def experiment(
 
 def conducted(pipelines: Mapping[str, Stage], queries: object, qrels: Qrels | None, how: Comparing) -> dict[str, Any]:
     """The fields of an Experiment, its runs made."""
-    stages = stages_of(pipelines)
-    plan, given = planned(stages, qrels, how), as_queries(queries)
-    asked = plan.judged(given)
-    begun = together(stages, asked, plan.assessor.env)
-    values, said = {}, [*_left_out(plan, given, asked)]
-    for name, run in begun.runs.items():
-        values[name], remarks = _measured(plan, stages[name], run)
-        said += [f"{name}: {each}" for each in (*_troubles(run), *remarks)]
-    return {
-        "pipelines": stages,
-        "questions": {query.id: query for query in asked},
-        "qrels": {query.id: plan.qrels.get(query.id, {}) for query in asked},
-        "measures": plan.measures,
-        "values": values,
-        "intervals": intervals(values),
-        "comparisons": compared(values, plan.baseline, plan.test, plan.correction),
-        "costs": {name: _cost(run) for name, run in begun.runs.items()},
-        "runs": begun.runs,
-        "baseline": plan.baseline,
-        "test": plan.test,
-        "correction": plan.correction,
-        "stages_asked": begun.stages_asked,
-        "stages_run": begun.stages_run,
-        "remarks": tuple(said),
-    }
+    return Begun.of(pipelines, queries, qrels, how).fields()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An experiment whose runs are under way; `left_out` questions are judged by nothing."""
+
+    stages: Mapping[str, Stage]
+    plan: Plan
+    asked: Sequence[Query]
+    left_out: int
+    together: Together
+
+    @classmethod
+    def of(cls, pipelines: Mapping[str, Stage], queries: object, qrels: Qrels | None, how: Comparing) -> Begun:
+        """Checked, and begun."""
+        stages = stages_of(pipelines)
+        plan, given = planned(stages, qrels, how), as_queries(queries)
+        asked = plan.judged(given)
+        return cls(stages, plan, asked, len(given) - len(asked), together(stages, asked, plan.assessor.env))
+
+    def finished(self) -> Experiment:
+        """The experiment, once all runs have ended; raises what made one fail."""
+        return Experiment(**self.fields())
+
+    def fields(self) -> dict[str, Any]:
+        """Those of an Experiment."""
+        plan, runs = self.plan, self.together.runs
+        values, said = {}, [*_odd(self)]
+        for name, run in runs.items():
+            values[name], remarks = _measured(plan, self.stages[name], run)
+            said += [f"{name}: {each}" for each in (*_troubles(run), *remarks)]
+        return {
+            "pipelines": self.stages,
+            "questions": {query.id: query for query in self.asked},
+            "qrels": {query.id: plan.qrels.get(query.id, {}) for query in self.asked},
+            "measures": plan.measures,
+            "values": values,
+            "intervals": intervals(values),
+            "comparisons": compared(values, plan.baseline, plan.test, plan.correction),
+            "costs": {name: _cost(run) for name, run in runs.items()},
+            "runs": runs,
+            "baseline": plan.baseline,
+            "test": plan.test,
+            "correction": plan.correction,
+            "stages_asked": self.together.stages_asked,
+            "stages_run": self.together.stages_run,
+            "remarks": tuple(said),
+        }
 
 
 def _measured(plan: Plan, stage: Stage, run: Run) -> tuple[dict[str, Mapping[str, float]], list[str]]:
@@ -195,11 +219,12 @@ def _cost(run: Run) -> dict[str, float]:
     }
 
 
-def _left_out(plan: Plan, given: Sequence[Query], asked: Sequence[Query]) -> Iterator[str]:
+def _odd(begun: Begun) -> Iterator[str]:
     """Of the questions those that nothing judges, and those that cannot be answered."""
-    if len(asked) < len(given):
-        yield f"{len(given) - len(asked):,} questions without judgment were left out"
-    grades = {query.id: plan.qrels.get(query.id, {}).values() for query in asked} if plan.rankings else {}
+    if begun.left_out:
+        yield f"{begun.left_out:,} questions without judgment were left out"
+    judged = begun.plan.qrels if begun.plan.rankings else {}
+    grades = {query.id: judged.get(query.id, {}).values() for query in begun.asked}
     if bare := [name for name, each in grades.items() if each and not any(grade > 0 for grade in each)]:
         yield f"{len(bare)} questions, {bare[0]!r} the first, have no relevant document: most measures of them are 0"
 

@@ -19,6 +19,11 @@ OPTIONS = (
     "--on", "--env", "--parallelism", "--gpus", "--fresh", "--background", "--checkpoint-every", "--plan", "--top",
 )  # fmt: skip
 
+OF_EXPERIMENTS = (
+    "--on", "--qrels", "--answers", "--measures", "--baseline", "--test", "--correction", "--judge", "--env",
+    "--parallelism", "--gpus", "--fresh", "--checkpoint-every",
+)  # fmt: skip
+
 
 def completer(shell: InteractiveShell, session: Session) -> Callable[[CompletionContext], SimpleMatcherResult]:
     """A matcher for IPython's completer."""
@@ -56,11 +61,12 @@ def _of_line(words: list[str], session: Session) -> list[str]:
 
 def _of_first_line(before: str, names: dict[str, Any]) -> list[str]:
     last = re.findall(r"\S+", before)[-1 if before.endswith(" ") else -2 :][0]
-    if last == "--on":
+    if last in ("--on", "--qrels", "--answers"):
         return sorted(name for name, value in names.items() if not name.startswith("_") and _may_be_questions(value))
     if last == "--env":
         return list(RUNNERS)
-    return [each for each in OPTIONS if each not in before]
+    known = OF_EXPERIMENTS if before.startswith("%%sage_experiment") else OPTIONS
+    return [each for each in known if each not in before]
 
 
 def _of_body(before: str) -> list[str]:

@@ -13,6 +13,7 @@ from sage_nb.records.columns import text_table
 from sage_nb.records.drawing import Arrow, Box, drawing
 from sage_nb.records.values import Result
 from sage_nb.retrieval.stages import OURS, SERVING
+from sage_nb.runtime.job import Job
 from sage_nb.runtime.metrics import OperatorMetrics
 from sage_nb.runtime.panel import duration
 
@@ -29,6 +30,15 @@ class RunView:
 
     begun: CellRun
     top: int = 5
+
+    @property
+    def job(self) -> Job:
+        """The run's."""
+        return self.begun.run.job
+
+    def settle(self) -> None:
+        """Wait until the run is kept, so that a note of trouble with that is shown."""
+        self.begun.kept.wait(5.0)
 
     def __repr__(self) -> str:
         run = self.begun.run

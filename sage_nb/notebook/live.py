@@ -4,34 +4,48 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from IPython import display as front
 from IPython.core.interactiveshell import InteractiveShell
 
-from sage_nb.notebook.display import WORKING, RunView
+from sage_nb.notebook.display import WORKING
+from sage_nb.runtime.job import Job
 
 EVERY = 0.5  # seconds between drawings: 2 Hz
 LOOK = 0.02  # seconds between looks at a run that may have ended
 SOON = 0.3  # seconds within which a run that ends is drawn once only
 
 
-class LiveDisplay:
-    """Shows a run in a front end that can change what it has drawn; elsewhere once, at the end."""
+class Live(Protocol):
+    """What can be drawn while a job works; `settle` is called when it has ended."""
 
-    def __init__(self, view: RunView, shell: InteractiveShell) -> None:
+    @property
+    def job(self) -> Job:
+        """The job."""
+        ...
+
+    def settle(self) -> None:
+        """Come to the state that is drawn last."""
+        ...
+
+
+class LiveDisplay:
+    """Shows a job in a front end that can change what it has drawn; elsewhere once, at the end."""
+
+    def __init__(self, view: Live, shell: InteractiveShell) -> None:
         self._view, self._changes = view, hasattr(shell, "kernel")
         self._handle: Any = None
 
     def watch(self) -> None:
         """Until the run has ended; the stop button stops the run, and what it has computed stays."""
-        job = self._view.begun.run.job
+        job = self._view.job
         try:
             self._follow()
         except KeyboardInterrupt:
             threading.Thread(target=job.pause, name="sage-stop", daemon=True).start()
             self._until_stopped()
-        self._view.begun.kept.wait(5.0)
+        self._view.settle()
         self._draw(last=True)
 
     def watch_behind(self) -> None:
@@ -41,7 +55,7 @@ class LiveDisplay:
 
     def _follow(self) -> None:
         next_time = time.monotonic() + SOON
-        while self._view.begun.run.status in WORKING:
+        while self._view.job.status in WORKING:
             time.sleep(LOOK)
             if time.monotonic() >= next_time:
                 self._draw()
@@ -49,7 +63,7 @@ class LiveDisplay:
 
     def _until_stopped(self) -> None:
         end = time.monotonic() + 1.5
-        while self._view.begun.run.status in WORKING and time.monotonic() < end:
+        while self._view.job.status in WORKING and time.monotonic() < end:
             time.sleep(LOOK)
 
     def _draw(self, *, last: bool = False) -> None:

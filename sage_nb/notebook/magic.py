@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import fields
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, line_cell_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from sage_nb.errors import SageError
@@ -14,6 +15,7 @@ from sage_nb.notebook.cell import begin, failure_of, pipeline_of, questions_of
 from sage_nb.notebook.completion import completer
 from sage_nb.notebook.config import Sage
 from sage_nb.notebook.display import RunView
+from sage_nb.notebook.experiment_cell import ExperimentOptions, ExperimentShown, begin_experiment, variants_of
 from sage_nb.notebook.lines import answer
 from sage_nb.notebook.live import LiveDisplay
 from sage_nb.notebook.options import CellOptions, parallelism
@@ -78,6 +80,54 @@ class SageMagics(Magics):
         if (failure := failure_of(begun, source)) is not None:
             raise failure
         return None
+
+    @magic_arguments()
+    @argument("name", nargs="?", help="bind the experiment to this name")
+    @argument(
+        "--on",
+        help="the questions, as of %%%%sage; or a test collection with its judgments: a name of one, or a BEIR folder",
+    )
+    @argument("--qrels", help="the judgments: a name of grades by document by question, or a TREC or BEIR file")
+    @argument("--answers", help="a name of reference answers by question: a text, or a list of texts")
+    @argument("--measures", help='names with commas between (default: "nDCG@10,R@100,RR,AP")')
+    @argument("--baseline", help="the pipeline that the others are compared with")
+    @argument("--test", help="randomisation (the default) or t")
+    @argument("--correction", help="holm (the default) or none")
+    @argument("--judge", help="a generator that grades answers: a name of one, or the name it is registered under")
+    @argument("--env", help="local: threads of this kernel; ray: actors of a cluster (default: Sage.env)")
+    @argument(
+        "--parallelism", type=parallelism, help='subtasks of each operator, or "auto" (default: Sage.parallelism)'
+    )
+    @argument("--gpus", type=float, help="the share of a GPU for each operator with a model; with --env ray")
+    @argument("--fresh", action="store_true", help="compute everything anew, whatever the cache holds")
+    @argument("--checkpoint-every", type=float, help="seconds between commits of results (default: as they come)")
+    @cell_magic
+    def sage_experiment(self, line: str, cell: str) -> None:
+        """Compare the pipelines that the cell's lines give names to, as in `bm25 = book.lexical(k=100)`.
+
+        Lines may build on names above them; a name that begins with _ is only a part of others. Or the cell ends with a
+        dict of pipelines by names. All run as one graph, with the cache of `%%sage` cells: see `sage.experiment`.
+        """
+        try:
+            self._experiment(line, cell)
+        except SageError as wrong:
+            self._failure = wrong
+            raise
+
+    def _experiment(self, line: str, source: str) -> None:
+        asked = vars(parse_argstring(self.sage_experiment, line))
+        given = {name: value for name, value in asked.items() if value is not None}
+        own = {each.name: given.pop(each.name) for each in fields(ExperimentOptions) if each.name in given}
+        defaults = {name: value for name, value in self._config.defaults().items() if name != "top"}
+        options = ExperimentOptions(CellOptions(**{**defaults, **given}), **own)
+        names = self._shell.user_ns
+        begun = begin_experiment(self._session, variants_of(source, names), options, names)
+        shown = ExperimentShown(begun)
+        LiveDisplay(shown, self._shell).watch()
+        if shown.failure is not None:
+            raise shown.failure
+        if options.run.name and shown.made is not None:
+            names[options.run.name] = shown.made
 
     def _line(self, line: str) -> object:
         if line == "trace":

@@ -112,7 +112,7 @@ class Session:
         """Start a cell's run; it is kept when it has ended, however that was."""
         self._last = stage, queries, options
         before = self.history.last(options.cell)
-        run = Run.begun(stage, queries, self._environment(options), **options.how)
+        run = Run.begun(stage, queries, self.environment(options), **options.how)
         begun = CellRun(run, options, source, before, self.cache)
         threading.Thread(target=self._record, args=(begun,), name="sage-record", daemon=True).start()
         return begun
@@ -137,7 +137,8 @@ class Session:
     def _cell(self, options: CellOptions) -> Cell:
         return Cell(options.cell, self.cache, fresh=options.fresh, every=options.checkpoint_every)
 
-    def _environment(self, options: CellOptions) -> Environment:
+    def environment(self, options: CellOptions) -> Environment:
+        """Where a cell's pipelines run, with the cache for what they give."""
         given: Any = {"parallelism": options.parallelism, "resources": {Cell: self._cell(options)}}
         if options.env == "local":
             return LocalEnvironment(options.cell, **given)

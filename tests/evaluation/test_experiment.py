@@ -186,7 +186,7 @@ def test_one_pipeline_is_measured_and_compared_with_nothing():
         (
             lambda: sage.experiment(PIPES, ["who?"], {"1": {"a": 1}}),
             BadValueError,
-            r"none of the 1 questions has a judgment in .* nDCG@10 wants; .*the first question is 'q1', the first there '1'",
+            "none of the 1 questions has a judgment in .* nDCG@10 wants; .* question is .q1., the first there .1.",
         ),
         (lambda: sage.experiment(PIPES, QUESTIONS, {}), BadValueError, "the first there 'none'"),
         (lambda: compared(measures=["nDGC@10"]), BadValueError, "unknown measure 'nDGC@10'"),

@@ -150,7 +150,8 @@ def opened(lab, context, name, cells):
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.wait_for(timeout=60_000)
     # The indicator beside the kernel's name is idle before there is a kernel, and what is run then is not run at all.
     page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for(timeout=90_000)
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
+    indicator = page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+    indicator.wait_for(timeout=60_000, state="attached")  # a narrow page hides it
     page.wait_for_function(CONNECTED, timeout=60_000)  # a cell that is run before is not, and nothing says so
     return notebook
 

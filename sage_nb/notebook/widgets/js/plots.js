@@ -143,7 +143,7 @@ function heat({ width, across, down, cells, names, act }) {
   const height = TOP + high * down.labels.length + BOTTOM;
   const values = cells.map((cell) => cell.value);
   const [low, top] = [Math.min(...values), Math.max(...values)];
-  const drawn = cells.map((cell) => {
+  const drawn = [...cells].sort((one, other) => one.row - other.row || one.column - other.column).map((cell) => {
     const [x, y] = [left + wide * cell.column, TOP + high * cell.row];
     const share = top > low ? (cell.value - low) / (top - low) : 0.5;
     const colour = `color-mix(in srgb, var(--sage-accent) ${Math.round(6 + 60 * share)}%, var(--jp-layout-color1, #fff))`;

@@ -31,6 +31,7 @@ _HOMES = {
     "sage_nb.models.transformers_chat": ["TransformersChat"],
     "sage_nb.notebook.cell": ["cell"],
     "sage_nb.notebook.session": ["clear_cache"],
+    "sage_nb.notebook.widgets.builder": ["PipelineBuilder"],
     "sage_nb.notebook.widgets.chat_view": ["ChatView"],
     "sage_nb.notebook.widgets.dashboard": ["Dashboard"],
     "sage_nb.notebook.widgets.experiment_view": ["ExperimentView"],

@@ -14,6 +14,7 @@ from sage_nb.notebook.lines import COMMANDS
 from sage_nb.notebook.options import RUNNERS
 from sage_nb.notebook.session import Session
 from sage_nb.retrieval.source import home
+from sage_nb.retrieval.stage import Stage
 
 OPTIONS = (
     "--on", "--env", "--parallelism", "--gpus", "--fresh", "--background", "--checkpoint-every", "--plan", "--top",
@@ -42,18 +43,20 @@ def offers(text: str, line: int, column: int, names: dict[str, Any], session: Se
     """What may stand at the cursor of a cell; nothing where the cell is not ours."""
     before = text.split("\n")[line][:column]
     if before.startswith("%sage "):
-        return _of_line(before.split()[1:] + [""] * before.endswith(" "), session)
+        return _of_line(before.split()[1:] + [""] * before.endswith(" "), names, session)
     if not text.startswith("%%sage"):
         return []
     return _of_first_line(before, names) if line == 0 else _of_body(before)
 
 
-def _of_line(words: list[str], session: Session) -> list[str]:
+def _of_line(words: list[str], names: dict[str, Any], session: Session) -> list[str]:
     if len(words) == 1:
         return sorted([*COMMANDS, "trace"])
     if words[0] in ("diff", "runs"):
         runs = session.history.runs()
         return list(dict.fromkeys([*(run.name for run in runs), *(run.id for run in runs)]))
+    if words[0] == "build" and len(words) == 2:
+        return sorted(name for name, value in names.items() if isinstance(value, Stage) and not name.startswith("_"))
     if words[0] == "clear" and len(words) == 2:
         return sorted({each.cell for each in session.cache.facts().stages})
     return []

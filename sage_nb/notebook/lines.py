@@ -112,6 +112,18 @@ def _doctor(_: Session, words: list[str], __: Namespace) -> Any:
     print(doctor())  # noqa: T201  this is the command's answer
 
 
+def _build(session: Session, words: list[str], namespace: Namespace) -> Any:
+    """The builder: on the pipeline of a name, on the last cell's, or on a new one."""
+    from sage_nb.notebook.widgets.builder import PipelineBuilder
+
+    if not words:
+        return PipelineBuilder(session.stage, names=namespace)
+    pipeline = namespace.get(words[0])
+    if words[1:] or not isinstance(pipeline, Stage):
+        raise BadValueError(f"write %sage build, or %sage build and the name of a pipeline, got {' '.join(words)!r}")
+    return PipelineBuilder(pipeline, called=words[0], names=namespace)
+
+
 def _none_of(words: list[str], command: str) -> None:
     if words:
         raise BadValueError(f"%sage {command} takes nothing more, got {' '.join(words)!r}")
@@ -126,4 +138,5 @@ COMMANDS: Mapping[str, Command] = {
     "clear": _clear,
     "doctor": _doctor,
     "explore": _explore,
+    "build": _build,
 }

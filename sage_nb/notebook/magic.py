@@ -49,8 +49,8 @@ class SageMagics(Magics):
         """Run a retrieval pipeline written as a Python expression; a line that starts with `>>` goes on.
 
         As a line: `%sage "a question"` asks the last pipeline; `%sage status`, `runs`, `plan`, `diff A B`, `cache`,
-        `clear` and `doctor` show what they say, `%sage explore` opens the Explorer, `%sage trace` shows the last error
-        in full.
+        `clear` and `doctor` show what they say, `%sage explore` opens the Explorer and `%sage build` the builder,
+        `%sage trace` shows the last error in full.
         """
         try:
             return self._line(line.strip()) if cell is None else self._cell(line, cell)

@@ -13,15 +13,16 @@ WIDE, HIGH, GAP_X, GAP_Y, EDGE = 170, 42, 28, 40, 12  # pixels: a box, the room 
 NARROW = 4  # pixels: an arrow that passes a layer
 LETTERS = 22  # of a title; longer ones are cut, and whole where the pointer rests
 
-STYLE = (
-    "<style>.sage-graph{max-width:100%;height:auto;font:12px var(--jp-ui-font-family,sans-serif)}"
+RULES = (
+    ".sage-graph{max-width:100%;height:auto;font:12px var(--jp-ui-font-family,sans-serif)}"
     ".sage-graph rect{fill:var(--jp-layout-color2,#f5f5f5);stroke:var(--jp-border-color1,#bdbdbd)}"
     ".sage-graph text{fill:var(--jp-ui-font-color1,#212121);text-anchor:middle}"
     ".sage-graph .quiet{fill:var(--jp-ui-font-color2,#616161);font-size:10.5px;paint-order:stroke;"
     "stroke:var(--jp-layout-color1,#fff);stroke-width:3px}.sage-graph rect+text+.quiet{stroke:none}"
     ".sage-graph path{fill:none;stroke:var(--jp-ui-font-color2,#616161);stroke-width:1.2}"
-    ".sage-graph path.back{stroke-dasharray:4 3}.sage-graph marker path{fill:var(--jp-ui-font-color2,#616161)}</style>"
+    ".sage-graph path.back{stroke-dasharray:4 3}.sage-graph marker path{fill:var(--jp-ui-font-color2,#616161)}"
 )
+STYLE = f"<style>{RULES}</style>"
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,17 @@ def fields_of(kind: str) -> tuple[Field, ...]:
     return tuple(_field(kind, each.name, hints[each.name], each.default) for each in given)
 
 
+def alike(kind: str) -> tuple[str, ...]:
+    """The kinds that may stand in its place.
+
+    >>> alike("multi_source"), alike("rm3")
+    (('fused', 'multi_source'), ('rm3', 'prf'))
+    """
+    apart = (SEVERAL, WRAPPING, FEEDBACK)
+    held = next((each for each in (*apart, GROUPS.get(GROUP_OF.get(kind, ""), (kind,))) if kind in each), (kind,))
+    return held if held in apart else tuple(each for each in held if not any(each in other for other in apart))
+
+
 def catalogue() -> dict[str, Any]:
     """All of it as plain data, for JavaScript to draw by."""
     shown = sorted({*GROUP_OF, *NAMES, *PIPES})
@@ -217,6 +228,7 @@ def catalogue() -> dict[str, Any]:
                 "fields": [field.plain for field in fields_of(kind)] if kind != "then" else [],
                 "each": [field.plain for field in EACH.get(kind, ())],
                 "several": kind in SEVERAL,
+                "alike": list(alike(kind)),
             }
             for kind in shown
         },

@@ -80,11 +80,10 @@ class Draft:
             _at(node["branches"], branch)[name] = self._value(field, given)
 
     def choose(self, path: Path, kind: str) -> None:
-        """Another kind of step in its place, with what both have."""
+        """Another kind of step in its place; what was changed of the old one, and both have, stays changed."""
         steps, at = self._place(path)
         old, new = steps[at], self._fresh(kind, self._nearest(steps))
-        both = {field.name for field in fields_of(kind)} & set(old.get("fields", ()))
-        new["fields"].update({name: old["fields"][name] for name in both if _fits(kind, name, old["fields"][name])})
+        new["fields"].update(_alike(old, kind))
         if "branches" in new:
             held = self._branches(old)
             new["branches"] = [_bare(kind, n, each) for n, each in enumerate([*held, *new["branches"][len(held) :]])]
@@ -92,7 +91,7 @@ class Draft:
 
     def choose_value(self, path: Path, name: str, kind: str | None) -> None:
         """Another kind of generator, answerer or inner retriever; None: what goes without saying."""
-        self.node(path)["fields"][name] = None if kind is None else self._fresh(kind, None)
+        self.node(path)["fields"][name] = None if kind is None else self._inner(kind)
 
     def add(self, kind: str, path: Path = ()) -> None:
         """A step where such a step belongs, in the pipeline or in the branch at `path`."""
@@ -199,6 +198,11 @@ class Draft:
             node["branches"] = [{"pipe": [self._search(self._needed(source))]}]
         return node
 
+    def _inner(self, kind: str) -> Node:
+        """The value of an argument; a retriever that stands in another one searches what that does."""
+        own = [field for field in fields_of(kind) if field.control not in ("kept", "source")]
+        return {"kind": kind, "fields": {field.name: self._start(field, None) for field in own}}
+
     def _start(self, field: Field, source: Source | None) -> Any:
         if field.control == "source":
             return self.held.source(self._needed(source))
@@ -208,7 +212,7 @@ class Draft:
             return next(iter(GENERATORS), "")
         if field.control == "value" and not field.optional:
             own = "generator" if GENERATORS else "openai_chat"
-            return self._fresh("extractive" if "extractive" in field.choices else own, None)
+            return self._inner("extractive" if "extractive" in field.choices else own)
         return field.default
 
     def _branches(self, node: Node) -> list[Node]:
@@ -266,10 +270,15 @@ def _at(held: Sequence[Any], at: object) -> Any:
     return held[at]
 
 
-def _fits(kind: str, name: str, value: Any) -> bool:
-    """Whether an argument of another kind of step means the same here."""
-    field = _named(fields_of(kind), name)
-    return field.control != "choice" or value in field.choices
+def _alike(old: Node, kind: str) -> Node:
+    """What stands in a step otherwise than by default, and fits the arguments of another kind."""
+    given = old.get("fields", {})
+    defaults = {field.name: field.default for field in fields_of(old["kind"])} if given else {}
+    changed = {name: value for name, value in given.items() if value != defaults[name]}
+    fitting = [
+        field for field in fields_of(kind) if field.control != "choice" or changed.get(field.name) in field.choices
+    ]
+    return {field.name: changed[field.name] for field in fitting if field.name in changed}
 
 
 def _bare(kind: str, number: int, given: Node) -> Node:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import anywidget
 
+from sage_nb.records.drawing import RULES
 from sage_nb.records.markup import harmless
 
 HERE = Path(__file__).parent
@@ -24,12 +25,13 @@ def script(name: str, *parts: str) -> str:
 
 
 def style(name: str) -> str:
-    """Its style: the one look of all, then what is its own.
+    """Its style: the one look of all, that of drawings, then what is its own.
 
     >>> "--jp-ui-font-color1" in style("chat")
     True
     """
-    return "\n".join((HERE / "css" / f"{each}.css").read_text(encoding="utf8") for each in ("look", name))
+    look, own = ((HERE / "css" / f"{each}.css").read_text(encoding="utf8") for each in ("look", name))
+    return f"{look}\n{RULES}\n{own}"
 
 
 class Drawn(anywidget.AnyWidget):

@@ -111,7 +111,8 @@ def opened(experiment: Experiment, name: str, measure: str, question: str, depth
         "rankings": [
             {
                 "name": each,
-                "value": f"{measure} {experiment.values[each][measure].get(question, 0.0):.3f}",
+                "value": _value(experiment.values[each][measure].get(question), measure),
+                "answer": encodable(result.answer.marked) if result.answer else "",
                 "found": encodable(" · ".join([f"{len(result.hits):,} hits", *result.remarks])),
                 "hits": [_hit(hit, query.text, grades, first if place else None) for hit in result.hits[:depth]],
             }
@@ -133,6 +134,15 @@ def cell_of(experiment: Experiment, name: str, names: Mapping[str, Any]) -> tupl
 def finite(value: float) -> float | None:
     """A number that JSON knows, or None."""
     return value if math.isfinite(value) else None
+
+
+def _value(value: float | None, measure: str) -> str:
+    """A question's value, where the measure judges it.
+
+    >>> _value(0.5, "RR"), _value(None, "EM")
+    ('RR 0.500', 'no EM')
+    """
+    return f"no {measure}" if value is None else f"{measure} {value:.3f}"
 
 
 def _point(experiment: Experiment, name: str) -> list[int]:

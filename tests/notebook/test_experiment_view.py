@@ -119,6 +119,19 @@ def test_a_question_is_opened_with_both_rankings_and_its_judgments(seen):
     assert view.opened == {}
 
 
+def test_an_opened_question_shows_the_answers_too():
+    def said(result):
+        return sage.Result(result.query, answer=sage.Answer("So it is."))
+
+    answers = {"q00": "so it is", "q01": "never"}
+    made = experiment({"sure": Applied(said)}, QUESTIONS[:3], {"q02": {"a": 1}}, answers=answers, measures=["EM", "RR"])
+    view = ExperimentView(made)
+    view.question = "q00"
+    assert [(each["value"], each["answer"]) for each in view.opened["rankings"]] == [("EM 1.000", "So it is.")]
+    view.question = "q02"
+    assert [each["value"] for each in view.opened["rankings"]] == ["no EM"]
+
+
 def test_more_hits_come_when_they_are_asked_for(seen):
     long = experiment({"long": finding([f"d{n}" for n in range(40)])}, QUESTIONS, seen.qrels, measures=["RR"])
     view = ExperimentView(long)

@@ -137,8 +137,9 @@ function questions(model) {
 /** A question with its rankings side by side. */
 function side({ id, text, rankings, more }, model) {
   const deeper = el("button", { onclick: () => { model.set("depth", model.get("depth") * 5); model.save_changes(); } }, "More hits");
-  const lists = rankings.map(({ name, value, found, hits }) => el("section", { "aria-label": `ranking of ${name}` },
+  const lists = rankings.map(({ name, value, found, answer, hits }) => el("section", { "aria-label": `ranking of ${name}` },
     el("div", { class: "row" }, el("b", {}, name), el("span", { class: "quiet" }, `${value} · ${found}`)),
+    answer ? el("div", { class: "answer", dir: "auto" }, answer) : null,
     el("ol", {}, ...hits.map(ranked)), hits.length ? null : el("div", { class: "quiet" }, "Nothing was found.")));
   return el("section", { class: "opened", "aria-label": `question ${id}` }, el("div", { class: "asked", dir: "auto" }, el("b", {}, text), " ", el("span", { class: "quiet" }, id)), el("div", { class: "side" }, ...lists), more ? deeper : null);
 }

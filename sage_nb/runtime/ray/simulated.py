@@ -24,7 +24,10 @@ HEALTH = {
 
 
 class SimulatedCluster:
-    """A head without CPUs, and nodes of one declared CPU each; all share what this machine really has."""
+    """A head without CPUs, and nodes of one declared CPU each, some with GPUs; all share what this machine really has.
+
+    A RayEnvironment reaches it by its `address`.
+    """
 
     def __init__(self) -> None:
         head: dict[str, Any] = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
@@ -37,10 +40,11 @@ class SimulatedCluster:
         """Of its head."""
         return str(self._cluster.address)
 
-    def grow(self, nodes: int) -> None:
-        """Add nodes until there are so many."""
+    def grow(self, nodes: int, gpus: int = 0) -> None:
+        """Add nodes, each with so many declared GPUs, until there are so many."""
+        given = {"num_cpus": 1, "num_gpus": gpus, "object_store_memory": STORE_BYTES}
         while len(self._nodes) < nodes:
-            node = patiently(lambda: self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES))
+            node = patiently(lambda: self._cluster.add_node(**given))
             self._nodes[node.node_id] = node
 
     def kill(self, node: str) -> None:

@@ -14,7 +14,6 @@ from sage_nb.evaluation.pareto import pareto
 from sage_nb.evaluation.sweep import Sweep
 from sage_nb.notebook.building.spoken import expression, unsaid
 from sage_nb.records import markup
-from sage_nb.records.surrogates import encodable
 from sage_nb.records.values import Hit
 
 COST = "ms per question"  # that quality is drawn against
@@ -42,7 +41,7 @@ def parameters_of(experiment: Experiment) -> list[Plain]:
     found = []
     for name, values in experiment.parameters.items() if isinstance(experiment, Sweep) else ():
         numeric = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in values)
-        labels = [encodable(markup.shortened(str(each), 40)) for each in values]
+        labels = [markup.shortened(str(each), 40) for each in values]
         found.append({"name": name, "labels": labels, "numbers": [float(each) for each in values] if numeric else None})
     return found
 
@@ -93,7 +92,7 @@ def compared(experiment: Experiment, name: str, measure: str) -> Plain:
     title = f"{measure} of {name}" if alone else f"{measure} of {name} less that of {baseline}"
     against = _against(experiment, name, measure)
     tally = [f"{against.wins} won, {against.ties} tied, {against.losses} lost", _chance(against)] if against else []
-    texts = {each: encodable(markup.shortened(experiment.questions[each].text)) for _, each in shown}
+    texts = {each: markup.shortened(experiment.questions[each].text) for _, each in shown}
     bars = [[each, texts[each], gain, f"{gain:.3f}" if alone else f"{gain:+.3f}"] for gain, each in shown]
     return {"title": title, "note": " · ".join([title, *tally, *notes]), "bars": bars}
 
@@ -107,13 +106,13 @@ def opened(experiment: Experiment, name: str, measure: str, question: str, depth
     grades = experiment.qrels.get(question, {})
     return {
         "id": question,
-        "text": encodable(query.text),
+        "text": query.text,
         "rankings": [
             {
                 "name": each,
                 "value": _value(experiment.values[each][measure].get(question), measure),
-                "answer": encodable(result.answer.marked) if result.answer else "",
-                "found": encodable(" · ".join([f"{len(result.hits):,} hits", *result.remarks])),
+                "answer": result.answer.marked if result.answer else "",
+                "found": " · ".join([f"{len(result.hits):,} hits", *result.remarks]),
                 "hits": [_hit(hit, query.text, grades, first if place else None) for hit in result.hits[:depth]],
             }
             for place, (each, result) in enumerate(zip(names, results, strict=True))
@@ -128,7 +127,7 @@ def cell_of(experiment: Experiment, name: str, names: Mapping[str, Any]) -> tupl
     pipeline = experiment.pipelines[name]
     said = expression(pipeline, names)
     first = f"%%sage {word if word.isidentifier() else f'pipe_{word}'}"
-    return encodable(f"{first}\n{said}"), encodable(unsaid(said, pipeline, names))
+    return f"{first}\n{said}", unsaid(said, pipeline, names)
 
 
 def finite(value: float) -> float | None:
@@ -170,11 +169,11 @@ def _chance(against: Comparison) -> str:
 
 def _hit(hit: Hit, question: str, grades: Mapping[str, int], before: Mapping[str, int] | None) -> Plain:
     words = markup.words_of(question)
-    text = encodable(markup.excerpt(hit.text, words, EXCERPT))
+    text = markup.excerpt(hit.text, words, EXCERPT)
     return {
         "rank": hit.rank,
-        "title": encodable(markup.shortened(hit.document.title or hit.document.id)),
-        "source": encodable(markup.shortened(hit.document.source)),
+        "title": markup.shortened(hit.document.title or hit.document.id),
+        "source": markup.shortened(hit.document.source),
         "text": text,
         "pieces": [list(each) for each in markup.places(text, words)],
         "grade": grades.get(hit.document.id),

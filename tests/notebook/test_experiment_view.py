@@ -200,6 +200,15 @@ def test_names_and_texts_stay_text_where_no_javascript_runs(seen):
     assert HOSTILE[:36] in view.text()
 
 
+def test_what_the_browser_is_told_without_control_characters_is_known_when_it_comes_back(seen):
+    odd = experiment({"plain": finding("abc"), "a\x00b": finding("cba")}, QUESTIONS, seen.qrels, measures=["RR"])
+    view = ExperimentView(odd)
+    told = view.get_state()["rows"][1]["name"]
+    assert told != "a\x00b"
+    view.set_state({"chosen": told})
+    assert (view.chosen, view.compared["title"]) == ("a\x00b", "RR of a\x00b")
+
+
 @given(st.dictionaries(st.sampled_from(["back", "forth", "same", "far"]), st.floats(0.1, 1e3), min_size=4))
 def test_the_front_is_marked_in_the_rows(seen, times):
     timed = replace(seen, costs={name: {"ms per question": times[name]} for name in seen.names})

@@ -13,6 +13,7 @@ from sage_nb.evaluation.experiment import Experiment
 from sage_nb.notebook.experiment_facts import HITS, cell_of, compared, facts_of, opened, rows_of
 from sage_nb.notebook.experiment_picture import pictures
 from sage_nb.notebook.widgets.drawn import Drawn
+from sage_nb.records.markup import harmless
 
 
 class ExperimentView(Drawn):
@@ -77,6 +78,7 @@ class ExperimentView(Drawn):
         held = self._experiment
         known = {"measure": held.measures, "chosen": held.names, "question": ["", *held.questions]}
         name, value = proposed["trait"].name, str(proposed["value"])
+        value = next((each for each in known[name] if harmless(each) == value), value)  # as the browser knows it
         if value not in known[name]:
             kind = {"measure": "measure", "chosen": "pipeline", "question": "question"}[name]
             raise UnknownNameError.of(f"{kind} of the experiment", value, known[name])

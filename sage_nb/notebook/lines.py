@@ -40,12 +40,16 @@ def _words(line: str) -> list[str]:
         return line.split()
 
 
-def _status(_: Session, words: list[str], __: Namespace) -> Any:
-    """The Ray cluster with this kernel's jobs."""
+def _status(_: Session, words: list[str], namespace: Namespace) -> Any:
+    """The Ray cluster with this kernel's jobs; or the dashboard of a job or a run."""
+    from sage_nb.notebook.widgets.dashboard import Dashboard
     from sage_nb.runtime.ray.status import cluster_status
 
-    _none_of(words, "status")
-    return cluster_status()
+    if not words:
+        return cluster_status()
+    if len(words) > 1 or words[0] not in namespace:
+        raise BadValueError(f"write %sage status, or %sage status NAME of a job or a run, got {' '.join(words)!r}")
+    return Dashboard(namespace[words[0]])
 
 
 def _runs(session: Session, words: list[str], _: Namespace) -> Any:

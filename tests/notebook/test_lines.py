@@ -183,3 +183,11 @@ def test_a_mistyped_option_is_a_sentence(shell, names):
         shell.run_cell("%%sage answers --onn questions\nbook.lexical(5)")
     assert "--onn" in seen.stdout + seen.stderr
     assert "Traceback" not in seen.stdout + seen.stderr
+
+
+def test_the_status_of_a_run_is_its_dashboard(session, names):
+    assert "first: finished" in answer("status first", session, names).text()
+    with pytest.raises(BadValueError, match="write %sage status, or %sage status NAME of a job or a run, got 'thrid'"):
+        answer("status thrid", session, names)
+    with pytest.raises(BadValueError, match="takes a job or a run, got"):
+        answer("status qrels", session, names)

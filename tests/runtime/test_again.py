@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from sage_nb.errors import BadValueError
 from sage_nb.records.values import Query, Result
 from sage_nb.runtime.again import rest
 from sage_nb.runtime.alerts import Alert
+from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.environment import LocalEnvironment
 from sage_nb.runtime.letters import Letters
 from sage_nb.runtime.operators.running import BEHIND
+from sage_nb.runtime.probe import Probe
 from sage_nb.stream.function import MapFunction
 from sage_nb.stream.policy import DeadLetter
 from sage_nb.stream.sink import CollectSink, JsonlSink, TwoPhaseSink
@@ -201,24 +205,38 @@ def test_what_fails_as_a_windows_result_is_final():
     assert [each.final for each in finished(env).dead_letters] == [BEHIND]
 
 
-def test_a_retry_beside_a_job_at_work_takes_nothing_from_it():
-    """Both fill one list; neither drops what the other keeps aside."""
+class Held(Probe):
+    """Keeps the first checkpoint after it is armed from being committed, until it may go on."""
+
+    def __init__(self):
+        self.armed, self.held, self.go = threading.Event(), threading.Event(), threading.Event()
+
+    def at(self, point, where):
+        if point == "before manifest" and self.armed.is_set() and not self.held.is_set():
+            self.held.set()
+            self.go.wait(60)
+
+
+def test_a_retry_beside_a_job_at_work_drops_nothing_that_this_keeps_aside(tmp_path):
+    """Both fill one list, while a checkpoint of the job is written and not committed."""
     service, rows = Service(), []
-    env = LocalEnvironment("busy", checkpoint=None)
-    env.from_source(Endless()).map(service, name="ask").sink(CollectSink(rows))
+    env = LocalEnvironment("busy", checkpoint=Checkpointing(str(tmp_path), every=0.2))
+    env.probe = held = Held()
+    env.from_source(Endless()).map(lambda n: service(n) if n in (3, 6) else 10 * n, name="ask").sink(CollectSink(rows))
     job = env.submit()
     try:
-        until(lambda: job.dead_letters)
-        service.down = False
-        tried = job.retry()
-        assert tried.passed == tried.tried
-        until(lambda: len(rows) > 3000)
+        until(lambda: len(job.dead_letters) == 2)
+        held.armed.set()
+        assert held.held.wait(60)
+        service.down, count = False, len(rows)
+        assert job.retry().passed == 2
+        held.go.set()
+        until(lambda: len(rows) > count + 2)
+        job.pause()
     finally:
+        held.go.set()
         job.cancel()
-    shown = sorted(rows)
-    missing = {10 * n for n in range(shown[-1] // 10)} - set(shown)
-    assert {10 * each.record for each in job.dead_letters} >= missing
-    assert len(shown) == len(set(shown))
+    assert sorted(rows) == list(range(0, 10 * len(rows), 10))
 
 
 def test_a_paused_job_goes_on_with_its_own_streams_and_alerts(tmp_path):

@@ -284,7 +284,8 @@ class Job(ABC):
         left = metrics.warned - SHOWN
         more = [f"… and {left} warnings more"] if left > 0 else []
         standing = [self._standing(metrics)] if metrics.status in ("paused", "failed", "cancelled") else []
-        return [*standing, *(f"warning: {each}" for each in metrics.warnings[-SHOWN:]), *more]
+        holding = [f"alert: {each}" for each in metrics.alarms if each.until is None]
+        return [*standing, *holding, *(f"warning: {each}" for each in metrics.warnings[-SHOWN:]), *more]
 
     def _standing(self, metrics: JobMetrics) -> str:
         """How a job that was stopped, or is waited for no more, stands, and how it goes on."""

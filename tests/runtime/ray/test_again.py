@@ -7,12 +7,13 @@ import pytest
 from sage_nb.errors import SageError
 from sage_nb.notebook.widgets.dashboard import Dashboard
 from sage_nb.runtime.checkpoint import Checkpointing
+from sage_nb.runtime.job import Job
 from sage_nb.runtime.ray.cluster import ClusterError
 from sage_nb.runtime.ray.durable import keeper_of, names
 from sage_nb.runtime.ray.environment import RayEnvironment
 from sage_nb.stream.sink import CollectSink, JsonlSink
 from tests.runtime.jobs import Paced, lines, until
-from tests.runtime.ray.drivers import Until
+from tests.runtime.ray.drivers import Driver, Until
 
 LONG = 120.0
 
@@ -46,6 +47,14 @@ def asking(name, folder):
     return env
 
 
+def submitted(cluster, name, folder):
+    """The handle of such a job, whose driver has been killed since."""
+    with Driver(cluster.get_runtime_context().gcs_address) as process:
+        code = "from pathlib import Path\nfrom tests.runtime.ray.test_again import asking\n"
+        assert process.run(f"{code}asking({name!r}, Path({str(folder)!r})).submit()") is None
+    return Job.attach(name)
+
+
 def test_a_record_goes_through_its_actor_again_and_to_a_list_that_is_here(tmp_path):
     env, rows = RayEnvironment("asks"), []
     env.from_collection(range(1, 8)).map(NotYet(tmp_path), name="ask").sink(CollectSink(rows))
@@ -58,8 +67,8 @@ def test_a_record_goes_through_its_actor_again_and_to_a_list_that_is_here(tmp_pa
     assert job.dead_letters == []
 
 
-def test_a_durable_job_goes_on_and_tries_again_where_its_code_is(tmp_path):
-    job = asking("asks-on", tmp_path).submit()
+def test_a_durable_job_goes_on_and_tries_again_where_its_code_is(cluster, tmp_path):
+    job = submitted(cluster, "asks-on", tmp_path)
     board = Dashboard(job)
     try:
         until(lambda: job.dead_letters, LONG)
@@ -81,7 +90,7 @@ def test_a_durable_job_goes_on_and_tries_again_where_its_code_is(tmp_path):
 
 
 def test_a_job_whose_coordinator_is_gone_says_that_its_code_is(cluster, tmp_path):
-    job = asking("gone-by", tmp_path).submit()
+    job = submitted(cluster, "gone-by", tmp_path)
     cluster.kill(keeper_of("gone-by"))
     with pytest.raises(ClusterError, match="the coordinator of the durable job 'gone-by' is gone"):
         job.wait(LONG)

@@ -121,9 +121,9 @@ function render({ model, el: root }) {
   const alarms = el("div", { class: "alarms", role: "log", "aria-live": "polite", "aria-label": "alerts" });
   const taken = el("div"), history = el("details", {}, el("summary", {}, "Checkpoints"), taken), warned = el("div", { class: "warned" });
   const mail = el("div", { class: "wide" }), cluster = el("div", { class: "wide" });
-  let heard = 0, sure = false, rung = "";
+  let skew = 0, sure = false, rung = "";  // skew: seconds that the clock here is ahead of the kernel's
 
-  const now = () => model.get("facts").now + (Date.now() - heard) / 1000;
+  const now = () => Date.now() / 1000 - skew;
   const ago = (at) => duration(now() - at);
   const press = (what) => () => {
     if (buttons[what].getAttribute("aria-disabled") === "true") return;
@@ -165,7 +165,6 @@ function render({ model, el: root }) {
 
   function draw() {
     const facts = model.get("facts");
-    heard = Date.now();
     name.textContent = facts.name;
     if (status.textContent !== facts.status) status.textContent = facts.status;
     status.className = `status ${facts.status}`;
@@ -182,7 +181,7 @@ function render({ model, el: root }) {
 
   function tick() {
     const facts = model.get("facts");
-    clock.textContent = duration(facts.seconds + (facts.working ? (Date.now() - heard) / 1000 : 0));
+    clock.textContent = duration(facts.seconds + (facts.working ? now() - facts.now : 0));
     history.hidden = !facts.checkpoints.length;
     if (history.hidden) return;
     const [, at, took, bytes] = facts.checkpoints[0];
@@ -190,8 +189,12 @@ function render({ model, el: root }) {
     if (history.open) taken.replaceChildren(checkpoints(facts, ago));
   }
 
+  const hear = () => {
+    skew = Date.now() / 1000 - model.get("facts").now;
+    draw();
+  };
   const post = () => refill(mail, letters(model)), place = () => cluster.replaceChildren(...nodes(model.get("cluster")));
-  const heeds = [["facts", draw], ["letters", post], ["opened", post], ["cluster", place], ["doing", say], ["said", say], ["wrong", say]];
+  const heeds = [["facts", hear], ["letters", post], ["opened", post], ["cluster", place], ["doing", say], ["said", say], ["wrong", say]];
   for (const [trait, heed] of heeds) model.on(`change:${trait}`, heed);
   const timer = setInterval(() => model.get("facts").working && tick(), 1000);
   history.addEventListener("toggle", tick);

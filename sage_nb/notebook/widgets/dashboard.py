@@ -24,7 +24,7 @@ from sage_nb.stream.storage import safe_name
 
 EVERY = 0.5  # seconds between looks at the job, and so at least between two drawings: 2 Hz
 AROUND = 5.0  # seconds between looks at the cluster
-PAGE = 50  # dead letters listed at once
+PAGE = 20  # dead letters listed at once
 MOVING = ("now", "seconds")  # facts that go on by themselves, and are no news
 
 
@@ -80,6 +80,7 @@ class Dashboard(Drawn):
                 f"Dashboard() takes a job or a run, got {of!r:.60}; env.submit() gives the one, %%sage NAME the other"
             )
         super().__init__()
+        _heard_while_busy(self.comm)
         self._of, self._rates = of, Rates()
         self._looking, self._sending = threading.Lock(), threading.Lock()
         self._listed: dict[str, DeadLetter] = {}
@@ -250,3 +251,13 @@ class Dashboard(Drawn):
 
 def _still(facts: Facts) -> Facts:
     return {name: value for name, value in facts.items() if name not in MOVING}
+
+
+def _heard_while_busy(comm: Any) -> None:
+    """Messages go to the subshell that the page names.
+
+    By itself ipykernel 7.4 hands them to the shell for which the widget spoke last; our threads speak for the main one,
+    which may be busy with a cell for as long as the job takes. That route has no public name.
+    """
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda _data, named: named  # noqa: SLF001

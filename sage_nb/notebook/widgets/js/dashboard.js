@@ -54,7 +54,7 @@ function stage(each) {
 }
 
 function stages(facts) {
-  const legend = el("span", {}, ...SHARES.flatMap((name) => [el("i", { class: name }), ` ${name} `]), "%");
+  const legend = el("span", { class: "legend" }, ...SHARES.flatMap((name) => [el("i", { class: name }), ` ${name} `]), "%");
   return el("table", { class: "stages", "aria-label": "stages" }, head("stage", "records/s", "in", "out", "queue", legend, ""),
     el("tbody", {}, ...facts.stages.map(stage)));
 }

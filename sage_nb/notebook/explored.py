@@ -212,12 +212,16 @@ def beside(document: Document, sources: Iterable[Source]) -> tuple[str, str]:
             near = around.documents(rows[max(0, at - 1) : at + 2])
             whole = joined(near, document).text
             before, found, after = whole.partition(document.text)
-            return (_end(before), markup.shortened(after, BESIDE)) if found else ("", "")
+            return (_end(before), _beginning(after)) if found else ("", "")
     return "", ""
 
 
 def _end(text: str) -> str:
     return text if len(text) <= BESIDE else f"… {text[-BESIDE:].lstrip()}"
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= BESIDE else f"{text[:BESIDE].rstrip()} …"
 
 
 def static_table(columns: Sequence[Column], most: int) -> tuple[list[str], list[list[str]]]:

@@ -57,10 +57,10 @@ def test_a_question_is_followed_through_its_stages(notebook, shot, theme, width)
     assert view.locator(".stage .head b").all_inner_texts() == ["lexical", "dense", "fused by rrf", "reranked"]
     assert view.locator("path.move").count() > 10
     assert "lock" in view.locator(".stage").first.locator("mark").all_inner_texts()
-    view.locator(".stage").last.locator(".hit").first.click()
+    view.locator(".stage").first.locator(".hit").nth(1).click()
     view.locator(".opened .reason").first.wait_for(timeout=60_000)
     why = view.locator(".why").inner_text()
-    assert "1 / (60 + 1)" in why
+    assert "1 / (60 + 2)" in why
     assert "idf" in why
     shot(view)
 

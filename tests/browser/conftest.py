@@ -49,6 +49,9 @@ def notebook(lab, chromium, request):
         return made[-1]
 
     yield open_notebook
+    SHOTS.mkdir(exist_ok=True)
+    for number, each in enumerate(made):  # what a failed test saw last
+        each.page.screenshot(path=SHOTS / f"{request.node.name}-end-{number}.png")
     errors = [error for each in made for error in each.errors]
     for context in contexts:
         context.close()

@@ -78,7 +78,7 @@ class Notebook:
         self.idle(timeout)
 
     def idle(self, timeout=120):
-        """Until no cell works or waits, each that was run having got its number."""
+        """Until no cell works or waits."""
         self.page.wait_for_function(
             """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every(
                 prompt => !prompt.textContent.includes('*'))""",
@@ -103,6 +103,21 @@ class Notebook:
         self.begin(cell)
         self.idle(timeout)
 
+    def dark(self):
+        """In JupyterLab's dark theme, for as long as this browser's page lives."""
+        menu = self.page.get_by_role("menuitem", name="Settings", exact=True)
+        menu.click()
+        self.page.get_by_role("menuitem", name="Theme", exact=True).hover()
+        self.page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
+        self.page.locator("body[data-jp-theme-light='false']").wait_for()
+
+    def light(self):
+        """Back in the light one, in which the server keeps it."""
+        self.page.get_by_role("menuitem", name="Settings", exact=True).click()
+        self.page.get_by_role("menuitem", name="Theme", exact=True).hover()
+        self.page.get_by_role("menuitem", name="JupyterLab Light", exact=True).click()
+        self.page.locator("body[data-jp-theme-light='true']").wait_for()
+
     def output(self, cell):
         """What a cell shows."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-OutputArea")
@@ -119,7 +134,7 @@ class Notebook:
         )
         cells.last.locator(".cm-content").click()
         self.page.keyboard.insert_text(f"import json; print('<<' + json.dumps({expression}) + '>>')")
-        self.page.keyboard.press("Control+Enter")
+        self.begin(before)
         shown = cells.last.locator(".jp-OutputArea-output").filter(has_text="<<")
         shown.wait_for(timeout=timeout * 1000)
         return json.loads(shown.inner_text().strip().removeprefix("<<").removesuffix(">>"))

@@ -22,3 +22,31 @@ def test_a_question_is_answered_and_its_citation_opens_the_passage(notebook, sho
     assert "A lock lets one thread in" in view.locator(".passage mark").first.inner_text()
     shot(view)
     assert book.value("len(view.turns)") == 1
+
+
+def test_a_conversation_in_a_narrow_dark_window_and_from_right_to_left(notebook, shot):
+    hostile = "<img src=x onerror=alert(1)> what waits?"
+    book = notebook(PREPARE, "view = sage.ChatView(sage.chat(book.hybrid(k=2))); view", width=600)
+    book.run_all()
+    for text in ("מה עושה lock?", hostile, "x" * 400):
+        book.value(f"view.ask({text!r})")
+    view = book.output(1).locator(".sage-chat")
+    assert view.locator(".asked").nth(1).inner_text().startswith(hostile)
+    assert view.locator("img").count() == 0
+    assert view.evaluate("each => each.scrollWidth <= each.clientWidth")
+    book.dark()
+    shot(view)
+    book.light()
+
+
+def test_the_keyboard_alone_asks_and_opens(notebook):
+    book = notebook(PREPARE, "view = sage.ChatView(sage.chat(book.hybrid(k=2))); view")
+    book.run_all()
+    view = book.output(1).locator(".sage-chat")
+    view.get_by_label("your question").focus()
+    book.page.keyboard.type("What does a lock do?")
+    book.page.keyboard.press("Enter")
+    view.locator(".cite").first.wait_for(timeout=60_000)
+    view.locator(".cite").first.focus()
+    book.page.keyboard.press("Enter")
+    assert "Others wait" in view.locator(".passage").first.inner_text()

@@ -103,20 +103,10 @@ class Notebook:
         self.begin(cell)
         self.idle(timeout)
 
-    def dark(self):
-        """In JupyterLab's dark theme, for as long as this browser's page lives."""
-        menu = self.page.get_by_role("menuitem", name="Settings", exact=True)
-        menu.click()
-        self.page.get_by_role("menuitem", name="Theme", exact=True).hover()
-        self.page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
-        self.page.locator("body[data-jp-theme-light='false']").wait_for()
-
-    def light(self):
-        """Back in the light one, in which the server keeps it."""
-        self.page.get_by_role("menuitem", name="Settings", exact=True).click()
-        self.page.get_by_role("menuitem", name="Theme", exact=True).hover()
-        self.page.get_by_role("menuitem", name="JupyterLab Light", exact=True).click()
-        self.page.locator("body[data-jp-theme-light='true']").wait_for()
+    def theme(self, name):
+        """JupyterLab in another theme, "Dark" or "Light"; its server keeps it for the pages to come."""
+        self.page.evaluate(f"jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {name}'}})")
+        self.page.locator(f"body[data-jp-theme-light='{str(name == 'Light').lower()}']").wait_for()
 
     def output(self, cell):
         """What a cell shows."""

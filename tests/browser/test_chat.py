@@ -34,9 +34,9 @@ def test_a_conversation_in_a_narrow_dark_window_and_from_right_to_left(notebook,
     assert view.locator(".asked").nth(1).inner_text().startswith(hostile)
     assert view.locator("img").count() == 0
     assert view.evaluate("each => each.scrollWidth <= each.clientWidth")
-    book.dark()
+    book.theme("Dark")
     shot(view)
-    book.light()
+    book.theme("Light")
 
 
 def test_the_keyboard_alone_asks_and_opens(notebook):

@@ -35,7 +35,7 @@ function render({ model, el: root }) {
   const send = el("button", { class: "first", type: "submit" }, "Ask");
   const clear = el("button", { type: "button", onclick: () => model.send({ do: "clear" }) }, "Clear");
   const wrong = el("div", { class: "wrong", role: "alert" });
-  const form = el("form", { class: "row", onsubmit: ask }, box, send, clear);
+  const form = el("form", { class: "row", onsubmit: ask }, sending(box), send, clear);
 
   function ask(event) {
     event.preventDefault();
@@ -64,7 +64,7 @@ function render({ model, el: root }) {
   model.on("change:turns", draw);
   for (const name of ["asked", "writing", "wrong"]) model.on(`change:${name}`, work);
   draw();
-  root.append(el("div", { class: "sage sage-chat" }, log, wrong, form));
+  root.append(el("div", { class: "sage sage-chat", "data-lm-suppress-shortcuts": "true" }, log, wrong, form));
   return () => {
     model.off("change:turns", draw);
     for (const name of ["asked", "writing", "wrong"]) model.off(`change:${name}`, work);

@@ -39,3 +39,14 @@ function settled(f, ms) {
     timer = setTimeout(() => f(...given), ms);
   };
 }
+
+/** Enter in `box` sends its form: where a notebook is in command mode, JupyterLab takes the key for itself. */
+function sending(box) {
+  box.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    event.stopPropagation();
+    box.form.requestSubmit();
+  });
+  return box;
+}

@@ -8,7 +8,7 @@ function asking(model) {
   const button = el("button", { class: "first", type: "submit" }, "Ask");
   const chips = el("div", { class: "row chips" });
   const ask = (text) => text.trim() && model.send({ do: "ask", text });
-  const form = el("form", { class: "row ask", onsubmit: (event) => { event.preventDefault(); ask(box.value); } }, box, button, known);
+  const form = el("form", { class: "row ask", onsubmit: (event) => { event.preventDefault(); ask(box.value); } }, sending(box), button, known);
   const chip = (text) => el("button", { type: "button", class: "chip", dir: "auto", onclick: () => { box.value = text; ask(text); } }, text);
   const row = (label, texts) => (texts.length ? [el("span", { class: "quiet" }, label), ...texts.map(chip)] : []);
   function draw() {

@@ -39,6 +39,7 @@ _HOMES = {
     "sage_nb.records.beir": ["read_beir", "write_beir"],
     "sage_nb.records.chunk": ["chunk"],
     "sage_nb.records.filters": ["where"],
+    "sage_nb.records.ir_dataset": ["read_ir_dataset"],
     "sage_nb.records.load": ["load"],
     "sage_nb.records.trec": ["read_qrels", "read_queries", "read_run", "write_qrels", "write_queries", "write_run"],
     "sage_nb.records.values": ["Answer", "Citation", "Document", "Expansion", "Hit", "Query", "Result", "Step"],

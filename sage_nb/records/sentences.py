@@ -10,7 +10,7 @@ Span = tuple[int, int]
 # A sentence ends before the space behind a stop, behind a full-width stop (which needs none), and before an empty line,
 # a point of a list or a heading. A run of stops is looked at from its first only: time stays in proportion.
 _END = re.compile(
-    r"(?P<end>(?<![.!?…])[.!?…]+[\"'\u2019”»)\]]*(?:\s?\[\d{1,3}\])*)\s+(?=[\"'\u2018“«(\[]*[^\W_a-z])"
+    r"(?P<end>(?<![.!?…])[.!?…]+[\"'\u2019”»)\]]*(?:\s?\[\d{1,3}\])*)(?!\s?\[\d{1,3}\])\s+(?=[\"'\u2018“«(\[]*[^\W_a-z])"
     r"|(?P<wide>[。\uff01\uff1f]+[\u2019”」』]*)"
     r"|(?P<gap>\n[^\S\n]*\n\s*|\n\s*(?=(?:[-*•]|\d{1,3}[.)]|#+)\s))"
 )

@@ -28,6 +28,8 @@ def slices(text):
         ("Use os.path. then go.", ["Use os.path. then go."]),
         ("Pi is 3.14. So?", ["Pi is 3.14.", "So?"]),
         ("It falls. [1][2] It rises [3]. Up.", ["It falls. [1][2]", "It rises [3].", "Up."]),
+        ("It falls. [1] It rises. [2][3]", ["It falls. [1]", "It rises. [2][3]"]),
+        ("- It falls. [1]\n- It rises. [2]", ["- It falls. [1]", "- It rises. [2]"]),
         (
             "# Title\n\nText of it\nruns on\n- one\n2. two\nthree",
             ["# Title", "Text of it\nruns on", "- one", "2. two\nthree"],

@@ -57,8 +57,9 @@ class Reader:
         self._client = client
 
     def turn(self, cell):
-        """Run a cell; gives what it printed."""
-        self._client.execute_cell(cell, 0)
+        """Run a cell below those that were run before; gives what it printed."""
+        self._client.nb.cells.append(cell)
+        self._client.execute_cell(cell, len(self._client.nb.cells) - 1)
         return "".join(each.get("text", "") for each in cell.get("outputs", ()))
 
     def run(self, source):
@@ -78,7 +79,7 @@ class Reader:
 def reading(folder):
     """A kernel of its own, in that folder."""
     client = NotebookClient(
-        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()]),
+        nbformat.v4.new_notebook(),
         timeout=300,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},

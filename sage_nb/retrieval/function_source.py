@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sage_nb.errors import BadValueError
+from sage_nb.records.surrogates import encodable
 from sage_nb.records.values import Document, Hit, Result
 from sage_nb.retrieval.ranking import Retrieving, placed, ranked
 from sage_nb.retrieval.stage import Operation
@@ -94,7 +95,13 @@ def _scored(name: str, given: object, rank: int) -> Scored:
         raise BadValueError(
             f"the source {name!r} gave {document.id!r} the score {score!r:.40}; scores are finite numbers"
         )
-    return Hit(document, rank, number, (), name), number
+    return Hit(_encodable(document), rank, number, (), name), number
+
+
+def _encodable(document: Document) -> Document:
+    """As documents that are read from files: JSON of an endpoint may hold half a pair of surrogates."""
+    texts = {field: encodable(getattr(document, field)) for field in ("id", "text", "title", "source", "parent")}
+    return msgspec.structs.replace(document, **texts)
 
 
 def _wrong(name: str, given: object) -> BadValueError:

@@ -57,6 +57,12 @@ board = sage.Dashboard(job)
 board.on_open(board.letters["shown"][0]["key"])
 board
 """
+BUILDER = """
+named = [sage.Collection(text[:60].replace("/", "").replace("\\0", ""), encoder=None) for text in strings[:8]]
+for each in named:
+    each.add([sage.Document("d", "A lock.")], progress=False)
+sage.PipelineBuilder(named[0].lexical(k=3) + named[1].lexical(k=3))
+"""
 TRIED = """() => { for (const each of document.querySelectorAll('.jp-OutputArea-output *'))
     for (const kind of ['mouseover', 'mouseenter', 'focus', 'toggle', 'load', 'error'])
         each.dispatchEvent(new Event(kind, {bubbles: true})); }"""
@@ -68,10 +74,10 @@ def flat(text):
 
 
 def test_nothing_in_a_document_runs_in_any_display(notebook):
-    cells = [STATIC, EXPLORER, CHAT, EXPERIMENT, DASHBOARD]
+    cells = [STATIC, EXPLORER, CHAT, EXPERIMENT, DASHBOARD, BUILDER]
     book = notebook(PREPARE, *cells, height=1200)
     book.run_all()
-    widgets = [".sage-explorer .opened", ".sage-chat .said", ".sage-experiment", ".sage-dashboard"]
+    widgets = [".sage-explorer .opened", ".sage-chat .said", ".sage-experiment", ".sage-dashboard", ".sage-builder"]
     for number, part in enumerate(widgets, start=2):
         book.output(number).locator(part).first.wait_for(timeout=60_000)
     explorer = book.output(2).locator(".sage-explorer")

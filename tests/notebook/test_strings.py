@@ -87,7 +87,8 @@ def faults(html, string):
 
 def written(string):
     """The string as displays write it: itself, on one line, in an expression, as the name of a folder."""
-    return string, " ".join(string.split()), repr(string)[1:-1], folder_name(string)
+    named = folder_name(string)
+    return string, " ".join(string.split()), repr(string)[1:-1], named, repr(named)[1:-1]
 
 
 def folder_name(string):
@@ -158,6 +159,7 @@ def of_cells(string, folder):
     named = sage.Collection(folder / folder_name(string), encoder=None)
     named.add([sage.Document("d", string.replace("\0", " ") + " lock")], progress=False)
     yield "collection", named.info()._repr_html_()
+    yield "builder", sage.PipelineBuilder(named.lexical(k=2) % 1, names={}).html()
     yield "runs", runs_table([msgspec.structs.replace(session.history.runs()[0], pipeline=string[:70])])._repr_html_()
     yield "plan", planned(pipe, asked, sage.Cell("cell", session.cache), None)._repr_html_()
     explorer = sage.Explorer(pipe, qrels=folder / "judged.tsv", cell=sage.Cell("explore", session.cache))

@@ -400,3 +400,14 @@ def test_a_result_that_lacks_a_source_is_not_kept(tmp_path, streams):
 def test_in_a_cell_it_needs_no_import(streams):
     found = sage.cell("multi_source({'s': streams.lexical(3)}, k=1)", {"streams": streams}).search("windows")
     assert ids(found) == ["s2"]
+
+
+def test_half_a_pair_of_surrogates_from_an_endpoint_is_no_reason_to_lose_it(tmp_path):
+    def web(text):
+        return [sage.Document("d", "half \ud83d", title="\udcff")]
+
+    cache = sage.CellCache(tmp_path / "cache")
+    env = sage.LocalEnvironment("cell", resources={sage.Cell: sage.Cell("cell", cache)})
+    results = [run.results[0] for run in (sage.multi_source({"web": web}).run("what?", env=env) for _ in range(2))]
+    assert [[hit.document.text for hit in each] for each in results] == [["half ?"], ["half ?"]]
+    cache.close()

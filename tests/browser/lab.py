@@ -106,7 +106,7 @@ class Notebook:
     def theme(self, name):
         """JupyterLab in another theme, "Dark" or "Light"; its server keeps it for the pages to come."""
         self.page.evaluate(f"jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {name}'}})")
-        self.page.locator(f"body[data-jp-theme-light='{str(name == 'Light').lower()}']").wait_for()
+        self.page.locator(f"body[data-jp-theme-light='{str(name == 'Light').lower()}']").wait_for(state="attached")
 
     def output(self, cell):
         """What a cell shows."""

@@ -49,7 +49,7 @@ function stage(each) {
     cell("records/s", "rate", spark(each.rates), el("span", {}, count(each.rate))),
     cell("in", "number", count(each.in)), cell("out", "number", count(each.out)),
     cell("queue", "queue", each.queue === null ? null : fill(each.queue)),
-    cell("busy · held back · idle %", "time", each.time === null ? null : shares(each.time)),
+    cell("busy · back-pressured · idle %", "time", each.time === null ? null : shares(each.time)),
     cell("", "also quiet", each.also.join(" · ")));
 }
 
@@ -74,8 +74,8 @@ function letter(each, model, open) {
   const again = el("button", { "data-key": `retry-${each.key}`, "aria-label": `try the record of ${each.operator} again`, onclick: send("retry") }, "Retry");
   const record = el("button", { class: "record", dir: "auto", "data-key": `open-${each.key}`, "aria-expanded": String(open === each.key), onclick: send("open") }, each.record);
   return el("tr", {},
-    el("td", { class: "operator", dir: "auto" }, each.operator), el("td", {}, record),
-    el("td", { dir: "auto" }, each.error, each.attempts > 1 ? el("span", { class: "quiet" }, ` · tried ${each.attempts} times`) : null),
+    el("td", { class: "operator", dir: "auto" }, each.operator), el("td", { class: "words" }, record),
+    el("td", { class: "error", dir: "auto" }, each.error, each.attempts > 1 ? el("span", { class: "quiet" }, ` · tried ${each.attempts} times`) : null),
     el("td", { class: "last" }, each.final ? el("span", { class: "quiet", title: each.final }, "cannot be retried") : again));
 }
 
@@ -93,8 +93,8 @@ function letters(model) {
   const all = shown.some((each) => !each.final)
     ? el("button", { "data-key": "retry-all", onclick: () => model.send({ do: "retry", key: "" }) }, "Retry all") : null;
   const more = open > shown.length && shown.length
-    ? el("button", { "data-key": "more", onclick: () => model.send({ do: "more" }) }, `Show more of ${count(open)}`) : null;
-  const rows = shown.flatMap((each) => [letter(each, model, opened.key), ...(opened.key === each.key ? [el("tr", {}, el("td", { colspan: 4 }, whole(opened, model)))] : [])]);
+    ? el("button", { class: "more", "data-key": "more", onclick: () => model.send({ do: "more" }) }, `Show more of ${count(open)}`) : null;
+  const rows = shown.flatMap((each) => [letter(each, model, opened.key), ...(opened.key === each.key ? [el("tr", {}, el("td", { class: "below", colspan: 4 }, whole(opened, model)))] : [])]);
   const table = shown.length ? el("table", { class: "letters", "aria-label": "dead letters" }, head("operator", "record", "error", ""), el("tbody", {}, ...rows)) : null;
   return [el("div", { class: "row title" }, el("b", {}, plural(open, "dead letter")), all), why ? el("div", { class: "quiet" }, why) : null, table, more].filter(Boolean);
 }

@@ -197,6 +197,9 @@ def test_dead_letters_are_listed_opened_whole_and_tried_again(boards):
     assert settled(board) == ("1 of 1 dead letter went through", "")
     assert [each["record"] for each in board.letters["shown"]] == ["0", "6"]
     assert board.opened == {}  # it is no more
+    board.on_retry(shown[1]["key"])  # clicked once more, before the page was told
+    assert settled(board) == ("", "this dead letter is open no more; look at the list as it is now")
+    assert len(board.letters["shown"]) == 2
     board.on_retry()
     settled(board)
     assert board.letters == {"open": 0, "shown": [], "why": ""}

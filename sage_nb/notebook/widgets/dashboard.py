@@ -141,8 +141,7 @@ class Dashboard(Drawn):
 
     def on_retry(self, key: str = "") -> None:
         """Try one again, or with no key all that can be."""
-        letter = self._listed.get(key)
-        self._begin("trying again", lambda: str(self.job.retry([letter] if letter else None)))
+        self._begin("trying again", lambda: self._retry(key))
 
     def html(self) -> str:
         """The same facts as tables."""
@@ -198,6 +197,11 @@ class Dashboard(Drawn):
         self.refresh()
         self._follow()
         return said
+
+    def _retry(self, key: str) -> str:
+        if key and key not in self._listed:
+            raise BadValueError("this dead letter is open no more; look at the list as it is now")
+        return str(self.job.retry([self._listed[key]] if key else None))
 
     def _savepoint(self) -> str:
         at = time.strftime("%Y%m%d-%H%M%S")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from functools import reduce
@@ -205,6 +206,29 @@ def test_a_sweep_of_twelve_costs_what_its_different_stages_cost():
     assert sum(CALLS.values()) <= 1.15 * len(different) * len(QUESTIONS)
     assert (seen.stages_asked, seen.stages_run) == (12 * 6, 3 + 4 + 12 + 12)
     assert str(seen).startswith("12 pipelines, 72 stages asked, 31 run · 6 questions")
+
+
+# in turn
+
+
+def test_stages_compute_one_at_a_time_so_that_each_ones_time_is_its_own():
+    barrier, met = threading.Barrier(2), []
+
+    def here(result):
+        try:
+            barrier.wait(1.0)
+            met.append(True)
+        except threading.BrokenBarrierError:
+            barrier.reset()
+            met.append(False)
+        return result
+
+    pipe = sage.multi_source({"a": A >> here, "b": B >> here})
+    pipe.run(["who?"]).job.wait()
+    assert met == [True, True]  # the negative control: alone, sources are asked at the same time
+    met.clear()
+    sage.experiment({"both": pipe}, {"q0": "who?"}, QRELS, measures=["RR"])
+    assert met == [False, False]
 
 
 # with a cell's cache

@@ -50,7 +50,7 @@ def html(of: Experiment) -> str:
         ]
         for name in of.names
     ]
-    below = "".join(f"<div class='sage-quiet'>{_safe(each)}</div>" for each in notes(of))
+    below = "".join(f"<div class='sage-quiet mathjax_ignore'>{_safe(each)}</div>" for each in notes(of))
     return markup.table(["pipeline", *of.measures, *cost_names(of)], rows, caption(of)) + below
 
 
@@ -165,7 +165,7 @@ def _cell(of: Experiment, name: str, measure: str, *, bold: bool) -> Html:
     mark = _mark(of, name, measure)
     return Html(
         f"<span title='{told}'>{shown}{f' {mark}' * bool(mark)}</span>"
-        f"<div class='sage-quiet'>{low:.3f} – {high:.3f}</div>",  # noqa: RUF001  a range
+        f"<div class='sage-quiet mathjax_ignore'>{low:.3f} – {high:.3f}</div>",  # noqa: RUF001  a range
         number=True,
     )
 

@@ -50,14 +50,16 @@ class RunView:
     def _repr_html_(self) -> str:
         """A caption with the run's facts, the stages drawn, then a table a question."""
         run, working = self.begun.run, self._working
-        facts = f"<div class='sage-quiet' aria-live='polite'>{markup.escape(self.summary).text}</div>"
+        facts = f"<div class='sage-quiet mathjax_ignore' aria-live='polite'>{markup.escape(self.summary).text}</div>"
         bar = f"<progress style='width:100%' max='{len(run)}' value='{run.done}'></progress>" if working else ""
-        remarks = "".join(f"<div class='sage-quiet'>{markup.escape(each).text}</div>" for each in self._remarks())
+        remarks = "".join(
+            f"<div class='sage-quiet mathjax_ignore'>{markup.escape(each).text}</div>" for each in self._remarks()
+        )
         stages = _drawn(run.job.metrics().operators) + markup.table(*_counted(run.stages))
         folded = f"<details{' open' if working else ''}><summary>stages</summary>{stages}</details>"
         tables = "".join(_question(result.top(self.top)) for result in run.so_far[:QUESTIONS])
         left = run.done - QUESTIONS
-        more = f"<div class='sage-quiet'>… and {left} more questions</div>" if left > 0 else ""
+        more = f"<div class='sage-quiet mathjax_ignore'>… and {left} more questions</div>" if left > 0 else ""
         return f"{markup.STYLE}{facts}{bar}{remarks}{folded}{tables}{more}"
 
     @property

@@ -66,9 +66,9 @@ def drawing(boxes: Sequence[Box], arrows: Sequence[Arrow], title: str = "") -> s
         "orient='auto-start-reverse'><path d='M0 0L8 4L0 8z'/></marker></defs>"
     )
     return (
-        f"{STYLE}<svg class='sage-graph' xmlns='http://www.w3.org/2000/svg' role='img' width='{width:.0f}' "
-        f"height='{height:.0f}' viewBox='0 0 {width:.0f} {height:.0f}'><title>{escape(title).text}</title>"
-        f"{head}{''.join(parts)}</svg>"
+        f"{STYLE}<svg class='sage-graph mathjax_ignore' xmlns='http://www.w3.org/2000/svg' role='img' "
+        f"width='{width:.0f}' height='{height:.0f}' viewBox='0 0 {width:.0f} {height:.0f}'>"
+        f"<title>{escape(title).text}</title>{head}{''.join(parts)}</svg>"
     )
 
 

@@ -19,6 +19,8 @@ _SMALL = frozenset(
     | {"where", "which", "why", "with"}
 )
 
+# What is shown has the class `mathjax_ignore`: else a front end takes what stands between two $ for a formula, in which
+# a document could even have a link that runs code.
 STYLE = (
     "<style>.sage-table{table-layout:auto!important;border-collapse:collapse;width:100%;max-width:68em;font-size:.93em}"
     ".sage-table th,.sage-table td{text-align:left!important;vertical-align:top;padding:.35em .7em;"
@@ -159,8 +161,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str | float | Html]], c
         for name, right in zip(header, numeric, strict=True)
     )
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    above = f"<div class='sage-quiet'>{escape(caption).text}</div>" if caption else ""
-    return f"{STYLE}{above}<table class='sage-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    above = f"<div class='sage-quiet mathjax_ignore'>{escape(caption).text}</div>" if caption else ""
+    inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f"{STYLE}{above}<table class='sage-table mathjax_ignore'>{inner}</table>"
 
 
 def _numeric(column: Sequence[str | float | Html]) -> bool:

@@ -51,7 +51,7 @@ def plot(series: Sequence[Series], names: tuple[str, str], title: str, *, alike:
     colours = COLOURS[:1] if alike else COLOURS
     drawn = "".join(_series(each, colours[at % len(colours)], x, y) for at, each in enumerate(series))
     return (
-        f"<svg xmlns='http://www.w3.org/2000/svg' role='img' width='{WIDE}' height='{HIGH}' "
+        f"<svg class='mathjax_ignore' xmlns='http://www.w3.org/2000/svg' role='img' width='{WIDE}' height='{HIGH}' "
         f"viewBox='0 0 {WIDE} {HIGH}' style='max-width:100%;height:auto' font-size='11' font-family='sans-serif'>"
         f"<title>{escape(title).text}</title>{_axes(x, y, names)}{drawn}{''.join(_labels(series, x, y))}</svg>"
     )

@@ -252,7 +252,9 @@ def answer_html(result: Result) -> str:
     body = markup.cited(answer.text, answer.unsupported, {"?": "there is no such passage", **quotes})
     below = [*_cited(answer), *([f"by {answer.by}"] if answer.by else [])]
     lines = "".join(f"<div>{markup.escape(line).text}</div>" for line in below)
-    return f"<div class='sage-answer'>{body.text}<div class='sage-quiet'>{lines}</div></div>"
+    return (
+        f"<div class='sage-answer mathjax_ignore'>{body.text}<div class='sage-quiet mathjax_ignore'>{lines}</div></div>"
+    )
 
 
 def _passage(hit: Hit, words: list[str]) -> markup.Html:
@@ -264,4 +266,4 @@ def _passage(hit: Hit, words: list[str]) -> markup.Html:
 def _trail(hit: Hit) -> markup.Html:
     lines = [f"{markup.escape(s.stage).text} #{s.rank} {s.score:.4g}" for s in hit.steps]
     lines += [f"also {markup.escape(f'{collection}: {document}').text}" for collection, document in hit.also]
-    return markup.Html(f"<div class='sage-quiet'>{'<br>'.join(lines)}</div>")
+    return markup.Html(f"<div class='sage-quiet mathjax_ignore'>{'<br>'.join(lines)}</div>")

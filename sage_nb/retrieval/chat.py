@@ -117,9 +117,9 @@ class Chat:
 
     def _repr_html_(self) -> str:
         """The conversation as a notebook shows it."""
-        above = "".join(f"<div class='sage-quiet'>{each}</div>" for each in self._left_out())
+        above = "".join(f"<div class='sage-quiet mathjax_ignore'>{each}</div>" for each in self._left_out())
         turns = "".join(map(_turn_html, self._turns[-SHOWN:])) or "<div>Nothing has been asked yet.</div>"
-        return f"{markup.STYLE}<div class='sage-chat'>{above}{turns}</div>"
+        return f"{markup.STYLE}<div class='sage-chat mathjax_ignore'>{above}{turns}</div>"
 
     def _left_out(self) -> list[str]:
         return [f"the last {SHOWN} of {len(self._turns)} turns"] if len(self._turns) > SHOWN else []
@@ -165,6 +165,6 @@ def _as_asked(turn: Turn) -> str:
 
 def _turn_html(turn: Turn) -> str:
     asked = f"<div class='sage-asked'>{markup.escape(turn.question).text}</div>"
-    whole = f"<div class='sage-quiet'>{markup.escape(_as_asked(turn).strip()).text}</div>"
+    whole = f"<div class='sage-quiet mathjax_ignore'>{markup.escape(_as_asked(turn).strip()).text}</div>"
     said = answer_html(turn.result) if turn.result.answer else f"<div>{markup.escape(turn.said).text}</div>"
     return f"{asked}{whole if turn.asked != turn.question else ''}{said}"

@@ -44,7 +44,8 @@ def drawn(bar: Bar) -> str:
     height = depth * (HEIGHT + GAP) + HEIGHT
     boxes = "".join(_boxes(bar, 0.0, 0, WIDTH / bar.seconds if bar.seconds else 0.0, bar.seconds))
     return (
-        f"<svg class='sage-flame' viewBox='0 0 {WIDTH:g} {height}' role='img' aria-label='where the time went' "
+        f"<svg class='sage-flame mathjax_ignore' viewBox='0 0 {WIDTH:g} {height}' role='img' "
+        f"aria-label='where the time went' "
         f"style='width:100%;max-width:68em;height:auto' font-family='var(--jp-ui-font-family,sans-serif)' "
         f"font-size='12'>{boxes}{_legend(depth * (HEIGHT + GAP))}</svg>"
     )

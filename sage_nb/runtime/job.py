@@ -104,7 +104,8 @@ class Job(ABC):
         """The metrics, with what went wrong and how it stands below."""
         metrics = self.metrics()
         remarks = "".join(
-            f"<div class='sage-quiet'>{markup.escape(each).text}</div>" for each in self._remarks(metrics)
+            f"<div class='sage-quiet mathjax_ignore'>{markup.escape(each).text}</div>"
+            for each in self._remarks(metrics)
         )
         letters = [
             (each.operator, f"{each.record!r:.200}", each.error, each.attempts)

@@ -66,7 +66,7 @@ sage.PipelineBuilder(named[0].lexical(k=3) + named[1].lexical(k=3))
 TRIED = """() => { for (const each of document.querySelectorAll('.jp-OutputArea-output *'))
     for (const kind of ['mouseover', 'mouseenter', 'focus', 'toggle', 'load', 'error'])
         each.dispatchEvent(new Event(kind, {bubbles: true})); }"""
-ACTIVE = "script, iframe, img, object, embed, base, form[action], a[href^='javascript' i], mjx-container a, [onerror]"
+ACTIVE = "script, iframe, img, object, embed, base, form[action], a[href^='javascript' i], mjx-container, [onerror]"
 
 
 def flat(text):

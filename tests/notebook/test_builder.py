@@ -38,7 +38,8 @@ def test_without_a_collection_it_says_how_to_make_one(tmp_path, monkeypatch):
     builder = sage.PipelineBuilder(names={})
     assert (builder.chain, builder.cell) == ([], "")
     assert builder.html() == (
-        "<div class='sage-builder'><pre></pre><div>the pipeline has no steps yet; add a search</div></div>"
+        "<div class='sage-builder mathjax_ignore'><pre></pre>"
+        "<div>the pipeline has no steps yet; add a search</div></div>"
     )
     builder.on_edit("add", kind="hybrid")
     assert builder.wrong == "there is no collection to search; make one with sage.Collection('name').add(…)"

@@ -36,8 +36,8 @@ class Shown(HTMLParser):
 
     def __init__(self, html):
         super().__init__(convert_charrefs=True)
-        self.tags, self.attributes, self.said, self.styles = [], [], [], []
-        self._in_style = False
+        self.tags, self.attributes, self.said, self.styles, self.formulas = [], [], [], [], []
+        self._in_style, self._plain = False, []
         self.feed(html)
         self.close()
 
@@ -45,12 +45,19 @@ class Shown(HTMLParser):
         self.tags.append(tag)
         self.attributes += attrs
         self._in_style = tag == "style"
+        if tag not in ("br", "img"):
+            is_plain = tag in ("style", "pre", "code") or "mathjax_ignore" in (dict(attrs).get("class") or "")
+            self._plain.append(is_plain or bool(self._plain and self._plain[-1]))
 
     def handle_endtag(self, tag):
         self._in_style = False
+        if self._plain:
+            self._plain.pop()
 
     def handle_data(self, data):
         (self.styles if self._in_style else self.said).append(data)
+        if "$" in data and not (self._plain and self._plain[-1]):
+            self.formulas.append(data)
 
     def handle_comment(self, data):
         self.tags.append("comment")
@@ -79,6 +86,7 @@ def faults(html, string):
         if name.startswith("on") or name in ("href", "src", "srcdoc") or (name == "style" and "fixed" in (value or ""))
     ]
     found += [f"a style {style}" for style in shown.styles if "display: none" in style]
+    found += [f"a formula {formula:.80}" for formula in shown.formulas]
     found += [f"a character {each!r}" for each in UNSEEN.findall(html)]
     if not any(flat(markup.harmless(each))[:LONGEST] in shown.text for each in written(string)):
         found.append(f"it is not there: {shown.text[:1_000]}")

@@ -18,5 +18,5 @@ def test_the_quickstart_runs_and_shows_its_results(tmp_path, monkeypatch):
     NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = "".join(str(cell.get("outputs", "")) for cell in notebook.cells)
     assert "threading.Thread.daemon" in shown
-    assert "<table class='sage-table'>" in shown
+    assert "<table class='sage-table mathjax_ignore'>" in shown
     assert "hybrid  nDCG@10" in shown

@@ -113,7 +113,9 @@ class PipelineBuilder(Drawn):
         """The graph, and the cell below it."""
         wrong = f"<div>{markup.escape(self.wrong).text}</div>" if self.wrong else ""
         picture = "" if self._pipeline is None else drawing(*graph_of(self._pipeline), "the pipeline")
-        return f"<div class='sage-builder'>{picture}<pre>{markup.escape(self.cell).text}</pre>{wrong}</div>"
+        return (
+            f"<div class='sage-builder mathjax_ignore'>{picture}<pre>{markup.escape(self.cell).text}</pre>{wrong}</div>"
+        )
 
     def text(self) -> str:
         """The cell."""

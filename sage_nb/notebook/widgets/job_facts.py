@@ -120,7 +120,7 @@ def html(facts: Facts, letters: Facts, cluster: Facts) -> str:
     for row, each in zip(rows, facts["stages"], strict=True):
         row[1] = markup.Html(f"{each['rate']:,} {_spark(each['rates'])}")
     parts = [markup.table(STAGES, rows, summary(facts))]
-    parts += [f"<div class='sage-quiet'>{markup.escape(each).text}</div>" for each in _remarks(facts)]
+    parts += [f"<div class='sage-quiet mathjax_ignore'>{markup.escape(each).text}</div>" for each in _remarks(facts)]
     parts += [markup.table(header, rows, caption) for header, rows, caption in _tables(facts, letters, cluster)]
     return "".join(parts)
 

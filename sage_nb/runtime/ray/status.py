@@ -94,7 +94,7 @@ class ClusterStatus:
         """The same facts as tables; names are escaped."""
         nodes = markup.table(NODES, [node.row for node in self.nodes], self._caption)
         actors = "".join(markup.table(header, rows) for header, rows in self._tables)
-        return f"{nodes}{actors}<div class='sage-quiet'>{markup.escape(self._remark).text}</div>"
+        return f"{nodes}{actors}<div class='sage-quiet mathjax_ignore'>{markup.escape(self._remark).text}</div>"
 
     @property
     def _tables(self) -> list[tuple[Sequence[str], list[list[str]]]]:

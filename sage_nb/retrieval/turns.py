@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ from sage_nb.stream.function import Context
 
 
 class Turns:
-    """A resource of an environment: its operators then compute in turn, in each of its processes.
+    """A resource of an environment: its operators then compute in turn, in each of its processes; who waits is next.
 
     >>> turns = Turns()
     >>> with turns.one():
@@ -23,7 +24,8 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._queue: deque[object] = deque()  # who has the turn, then those who wait
+        self._changed = threading.Condition()
 
     def __reduce__(self) -> tuple[type[Turns], tuple[()]]:
         return Turns, ()  # another process has turns of its own
@@ -31,13 +33,21 @@ class Turns:
     @property
     def taken(self) -> bool:
         """Whether somebody has it."""
-        return self._lock.locked()
+        return bool(self._queue)
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Wait for one, and have it."""
-        with self._lock:
+        """Wait for one, and have it. A plain lock would be taken again by who has just let go of it."""
+        me = object()
+        with self._changed:
+            self._queue.append(me)
+            self._changed.wait_for(lambda: self._queue[0] is me)
+        try:
             yield
+        finally:
+            with self._changed:
+                self._queue.popleft()
+                self._changed.notify_all()
 
 
 class Stopwatch:

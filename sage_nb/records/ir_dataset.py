@@ -32,6 +32,18 @@ def read_ir_dataset(name: str | Any) -> Beir:
 
     Raises MissingExtraError where the library is not installed, BadValueError for a name that it does not know, and for
     a dataset without documents or queries.
+
+    >>> from types import SimpleNamespace as Row
+    >>> document = Row(doc_id="d1", title="Barriers", text="They align.", _fields=("doc_id", "title", "text"))
+    >>> query = Row(query_id="q1", text="what is a barrier?", _fields=("query_id", "text"))
+    >>> class Tiny:  # what the library gives for a name
+    ...     has_docs = has_queries = has_qrels = lambda self: True
+    ...     docs_iter = lambda self: iter([document])
+    ...     queries_iter = lambda self: iter([query])
+    ...     qrels_iter = lambda self: iter([Row(query_id="q1", doc_id="d1", relevance=1)])
+    >>> small = read_ir_dataset(Tiny())
+    >>> [each.id for each in small.documents], small.qrels
+    (['d1'], {'q1': {'d1': 1}})
     """
     dataset, called = (_loaded(name), repr(name)) if isinstance(name, str) else (name, "the dataset")
     for what in ("docs", "queries"):

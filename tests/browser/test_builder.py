@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 PREPARE = """
 %load_ext sage_nb
 import sage_nb as sage
@@ -19,16 +23,12 @@ again = sage.PipelineBuilder(pipe >> sage.answer()); again
 """
 
 
-def cell_of(view):
-    return view.get_by_label("the cell").inner_text()
-
-
 def wait_for(view, text):
     view.get_by_label("the cell").filter(has_text=text).wait_for(timeout=20_000)
 
 
 def test_a_pipeline_is_chosen_and_its_cell_is_put_below_and_runs(notebook, shot):
-    book = notebook(PREPARE, "builder = sage.PipelineBuilder(called='found'); builder", "'the last cell'")
+    book = notebook(PREPARE, "builder = sage.PipelineBuilder(called='found'); builder")
     book.run_all()
     view = book.output(1).locator(".sage-builder")
     wait_for(view, "book.hybrid(k=100)")
@@ -55,8 +55,12 @@ def test_a_pipeline_is_chosen_and_its_cell_is_put_below_and_runs(notebook, shot)
     assert book.value("repr(found)").startswith("(Collection('threads').hybrid(k=20) + 0.5 * Collection('articles')")
 
 
-def test_a_pipeline_is_opened_as_it_is(notebook, shot):
-    book = notebook(PREPARE, OPENED, width=600)
+@pytest.mark.parametrize(("theme", "width"), [("light", 600), ("dark", 1280)])
+def test_a_pipeline_is_opened_as_it_is_and_changed_by_keyboard(notebook, shot, theme, width):
+    book = notebook(PREPARE, OPENED, width=width, height=1500)
+    book.page.evaluate("jupyterapp.shell.collapseLeft()")
+    if theme == "dark":
+        book.page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     book.run_all()
     view = book.output(1).locator(".sage-builder")
     wait_for(view, ">> keep")
@@ -68,6 +72,8 @@ def test_a_pipeline_is_opened_as_it_is(notebook, shot):
     wait_for(view, "variant='plus'")
     view.get_by_label("step 3: rerank").get_by_role("button", name="move up").press("Enter")
     wait_for(view, "rerank(k=3)\n>> keep")
+    view.get_by_role("button", name="Copy").press("Enter")
+    view.get_by_text(re.compile("^(Copied|Selected)")).wait_for()
     shot(view)
     assert book.value("again.wrong") == ""
     wide = book.page.evaluate("document.querySelector('.sage-builder').scrollWidth")

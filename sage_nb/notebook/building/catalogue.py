@@ -186,9 +186,7 @@ def kind_of(value: object) -> str | None:
     >>> kind_of(rerank(k=3)), kind_of(len)
     ('rerank', None)
     """
-    if not type(value).__module__.startswith("sage_nb."):
-        return None
-    return next((name for name, kind in kinds().items() if kind is type(value)), None)
+    return next((name for name, kind in _ours() if kind is type(value)), None)
 
 
 def fields_of(kind: str) -> tuple[Field, ...]:
@@ -217,7 +215,6 @@ def alike(kind: str) -> tuple[str, ...]:
 
 def catalogue() -> dict[str, Any]:
     """All of it as plain data, for JavaScript to draw by."""
-    shown = sorted({*GROUP_OF, *NAMES, *PIPES})
     return {
         "groups": {group: list(held) for group, held in GROUPS.items()},
         "kinds": {
@@ -230,9 +227,13 @@ def catalogue() -> dict[str, Any]:
                 "several": kind in SEVERAL,
                 "alike": list(alike(kind)),
             }
-            for kind in shown
+            for kind, _ in _ours()
         },
     }
+
+
+def _ours() -> list[tuple[str, type]]:
+    return [(name, kind) for name, kind in kinds().items() if kind.__module__.startswith("sage_nb.")]
 
 
 def _field(kind: str, name: str, hint: Any, default: Any) -> Field:

@@ -171,7 +171,7 @@ class Draft:
 
     def _nearest(self, steps: Chain) -> Source | None:
         """What the steps search last, or else what comes first in the list."""
-        found = [node["fields"]["source"] for node in steps if "source" in node.get("fields", ())]
+        found = [node["fields"]["source"] for node in steps if "source" in node["fields"]]
         return self.held.sources[found[-1]] if found else next(iter(self.held.sources), None)
 
     def _other(self, node: Node) -> Source:
@@ -272,7 +272,7 @@ def _at(held: Sequence[Any], at: object) -> Any:
 
 def _alike(old: Node, kind: str) -> Node:
     """What stands in a step otherwise than by default, and fits the arguments of another kind."""
-    given = old.get("fields", {})
+    given = old["fields"]
     defaults = {field.name: field.default for field in fields_of(old["kind"])} if given else {}
     changed = {name: value for name, value in given.items() if value != defaults[name]}
     fitting = [

@@ -50,7 +50,7 @@ class Held:
     def keep(self, value: Any) -> Node:
         """The node of what has no form."""
         self._kept.append(value)
-        return {"kind": "kept", "number": len(self._kept) - 1, "expression": _expression(value)}
+        return {"kind": "kept", "fields": {}, "number": len(self._kept) - 1, "expression": _expression(value)}
 
     def kept(self, node: Node) -> Any:
         """What such a node is for."""

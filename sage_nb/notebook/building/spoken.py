@@ -9,6 +9,7 @@ from typing import Any
 from sage_nb.errors import SageError
 from sage_nb.models.generator import Generator
 from sage_nb.notebook.cell import pipeline_of
+from sage_nb.records.filters import Where
 from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Cut, Stage, Then, bracketed
 from sage_nb.retrieval.view import View
@@ -27,6 +28,12 @@ class Called(Source):
     def whole(self) -> bool:
         """Whether the one that it stands for is."""
         return not self.in_parts
+
+    @property
+    def filtered(self) -> str:
+        """`.where(year=2020)`, where conditions can be named so; `.where(filter)` of any other filter."""
+        by_name = isinstance(self.only, Where) and all(each.name != "self" for each in self.only.conditions)
+        return f".{self.only!r}" if by_name else super().filtered
 
     def __repr__(self) -> str:
         return f"{self.called}{self.filtered}"
@@ -52,13 +59,13 @@ class Names:
         self._others = {id(value): name for name, value in reversed(held)}
 
     def source(self, source: Source) -> Source:
-        """It, or its stand-in, where there is a name for it or for the collection that it filters."""
+        """Its stand-in: under its own name, or that of the collection that it filters, or what opens that."""
         whole = replace(source, only=None)
         for wanted, only in ((source, None), (whole, source.only)):
             name = next((name for known, name in self._views if known == wanted), None)
             if name is not None:
                 return Called(source.path, only, called=name, in_parts=not source.whole)
-        return source
+        return Called(source.path, source.only, called=repr(whole), in_parts=not source.whole)
 
     def function(self, function: Any) -> Any:
         """Its stand-in, or itself where there is no name for it."""
@@ -74,9 +81,15 @@ def expression(pipeline: Stage, namespace: Mapping[str, Any]) -> str:
     rerank(k=100, model='models/cheap')
     >> rerank(k=10, model='models/strong', top=30)
     """
-    said = _called(pipeline, Names(namespace))
+    said = named(pipeline, namespace)
     text = _lines(said, " ")
     return text if len(text) <= WIDTH else _lines(said, "\n")
+
+
+def named(pipeline: Stage, namespace: Mapping[str, Any]) -> Stage:
+    """The pipeline, printing collections and functions as the notebook calls them; it is there to be looked at."""
+    made: Stage = _called(pipeline, Names(namespace))
+    return made
 
 
 def unsaid(text: str, pipeline: Stage, namespace: Mapping[str, Any]) -> str:

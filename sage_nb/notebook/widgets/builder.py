@@ -15,7 +15,7 @@ from sage_nb.errors import BadValueError, SageError
 from sage_nb.notebook.building.catalogue import catalogue
 from sage_nb.notebook.building.draft import Draft
 from sage_nb.notebook.building.graph import graph_of
-from sage_nb.notebook.building.spoken import Names, expression, unsaid
+from sage_nb.notebook.building.spoken import Names, expression, named, unsaid
 from sage_nb.notebook.display import short
 from sage_nb.notebook.widgets.drawn import Drawn
 from sage_nb.records import markup
@@ -112,7 +112,8 @@ class PipelineBuilder(Drawn):
     def html(self) -> str:
         """The graph, and the cell below it."""
         wrong = f"<div>{markup.escape(self.wrong).text}</div>" if self.wrong else ""
-        picture = "" if self._pipeline is None else drawing(*graph_of(self._pipeline), "the pipeline")
+        made = None if self._pipeline is None else named(self._pipeline, self._names)
+        picture = "" if made is None else drawing(*graph_of(made), "the pipeline")
         return (
             f"<div class='sage-builder mathjax_ignore'>{picture}<pre>{markup.escape(self.cell).text}</pre>{wrong}</div>"
         )
@@ -145,7 +146,7 @@ class PipelineBuilder(Drawn):
         said = expression(pipeline, self._names)
         self._pipeline = pipeline
         self.set_trait("cell", encodable(f"%%sage {self.called}\n{said}"))
-        self.set_trait("graph", drawn(*graph_of(pipeline)))
+        self.set_trait("graph", drawn(*graph_of(named(pipeline, self._names))))
         self.set_trait("wrong", encodable(unsaid(said, pipeline, self._names)))
 
 

@@ -84,22 +84,25 @@ function render({ model, el: root }) {
 
   function step(node, path, last) {
     const place = path.at(-1);
+    const alone = path.length > 1 && !place && last;  // it goes with its branch
     const key = (what) => JSON.stringify([path, what]);
     const tools = el("span", { class: "tools" },
       place > 0 ? button(key("up"), "move up", "↑", () => edit("move", { path, by: -1 })) : null,
       last ? null : button(key("down"), "move down", "↓", () => edit("move", { path, by: 1 })),
-      button(key("away"), "remove this step", "✕", () => edit("remove", { path })));
+      alone && inFusion(path) ? null : button(key("away"), "remove this step", "✕", () => edit("remove", { path })));
     if (node.kind === "kept") {
       return el("section", { class: "step", "aria-label": `step ${place + 1}: kept` },
         el("div", { class: "head" }, el("code", {}, node.expression), el("span", { class: "quiet" }, "kept as it is"), tools));
     }
     const kind = kindOf(node);
-    const too = kind.group === "search" ? button(key("too"), "search something else, too", "+ search", () => edit("search_too", { path })) : null;
+    const too = kind.group === "search" && (kind.several || !(alone && inFusion(path))) ? button(key("too"), "search something else, too", "+ search", () => edit("search_too", { path })) : null;
     return el("section", { class: "step", "aria-label": `step ${place + 1}: ${kind.name}` },
       el("div", { class: "head" }, which(node, path, kind), el("span", { class: "quiet said" }, kind.said), tools),
       el("div", { class: "fields" }, ...fieldsOf(node, path), kind.several ? null : too),
       ...(node.branches ?? []).map((branch, number) => branchOf(node, branch, path, number)), kind.several ? too : null);
   }
+
+  const inFusion = (path) => kindOf(at(model.get("chain"), path.slice(0, -2))).several;
 
   function which(node, path, kind) {
     if (kind.alike.length < 2) return el("b", {}, kind.name);
@@ -161,6 +164,7 @@ function render({ model, el: root }) {
 
   function sketch() {
     const laid = model.get("graph");
+    if (laid.boxes) picture.style.flexBasis = `${Math.round(0.85 * laid.width)}px`;  // else it goes below the steps
     picture.replaceChildren(...(laid.boxes ? [graph(laid, "the pipeline")] : []));
   }
 

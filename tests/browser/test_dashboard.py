@@ -40,9 +40,9 @@ CUT = """root => [...root.querySelectorAll('td, th, button, .figure, .row')]
     .filter(part => part.scrollWidth > part.clientWidth + 1).map(part => part.outerHTML)"""
 
 
-def shown(notebook, width=1280, **options):
+def shown(notebook):
     """The notebook with the job running, and its dashboard."""
-    book = notebook(PREPARE, width=width, **options)
+    book = notebook(PREPARE)
     book.run_all()
     view = book.output(0).locator(".sage-dashboard")
     view.locator(".letters").wait_for(timeout=60_000)
@@ -107,7 +107,7 @@ def test_it_is_told_at_most_twice_a_second_with_a_thousand_records_a_second(note
             "framereceived", lambda frame: heard.append(time.monotonic()) if b"comm_msg" in _bytes(frame) else None
         )
 
-    book = notebook(PREPARE, width=600, height=900, color_scheme="dark")
+    book = notebook(PREPARE, width=600, height=2400)
     book.page.on("websocket", listen)
     book.page.reload()
     book.page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for(timeout=90_000)
@@ -120,7 +120,9 @@ def test_it_is_told_at_most_twice_a_second_with_a_thousand_records_a_second(note
     assert 2 <= told <= 2 * took + 1
     assert book.value("job.metrics().total('clicks', 'received') / job.metrics().seconds") > 500
     assert view.evaluate(CUT) == []
+    book.theme("Dark")
     shot(view)
+    book.theme("Light")
     book.value("job.cancel()")
 
 

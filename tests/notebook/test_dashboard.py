@@ -202,15 +202,15 @@ def test_dead_letters_are_listed_opened_whole_and_tried_again(boards):
     assert len(board.letters["shown"]) == 2
     board.on_retry()
     settled(board)
-    assert board.letters == {"open": 0, "shown": [], "why": ""}
+    assert board.letters == {"open": 0, "shown": [], "more": False, "why": ""}
 
 
 def test_many_letters_are_listed_a_page_at_a_time(boards):
     board = boards(finished(3 * (PAGE + 10)))
-    assert (board.letters["open"], len(board.letters["shown"])) == (PAGE + 10, PAGE)
+    assert (board.letters["open"], len(board.letters["shown"]), board.letters["more"]) == (PAGE + 10, PAGE, True)
     board.on_more()
     settled(board)
-    assert len(board.letters["shown"]) == PAGE + 10
+    assert (len(board.letters["shown"]), board.letters["more"]) == (PAGE + 10, False)
 
 
 def test_a_run_is_watched_stopped_and_goes_on_in_itself(boards):

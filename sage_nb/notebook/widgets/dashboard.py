@@ -233,7 +233,8 @@ class Dashboard(Drawn):
         self._listed = {job_facts.key_of(each): each for each in found}
         open_ = max(len(found), metrics.dead_letters - held.closed)
         why = "" if found or not open_ else "They show here once a checkpoint holds them."
-        return {"open": open_, "shown": [job_facts.letter_facts(each) for each in found], "why": why}
+        shown = [job_facts.letter_facts(each) for each in found]
+        return {"open": open_, "shown": shown, "more": len(found) == most, "why": why}
 
     def _nodes(self, job: Job) -> Facts:
         now = time.monotonic()

@@ -88,11 +88,11 @@ function whole(opened, model) {
 }
 
 function letters(model) {
-  const { open = 0, shown = [], why = "" } = model.get("letters"), opened = model.get("opened");
+  const { open = 0, shown = [], more: left = false, why = "" } = model.get("letters"), opened = model.get("opened");
   if (!open) return [];
   const all = shown.some((each) => !each.final)
     ? el("button", { "data-key": "retry-all", onclick: () => model.send({ do: "retry", key: "" }) }, "Retry all") : null;
-  const more = open > shown.length && shown.length
+  const more = left && open > shown.length
     ? el("button", { class: "more", "data-key": "more", onclick: () => model.send({ do: "more" }) }, `Show more of ${count(open)}`) : null;
   const rows = shown.flatMap((each) => [letter(each, model, opened.key), ...(opened.key === each.key ? [el("tr", {}, el("td", { class: "below", colspan: 4 }, whole(opened, model)))] : [])]);
   const table = shown.length ? el("table", { class: "letters", "aria-label": "dead letters" }, head("operator", "record", "error", ""), el("tbody", {}, ...rows)) : null;

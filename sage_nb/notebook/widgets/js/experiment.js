@@ -90,7 +90,7 @@ function press(node, kind, value) {
 }
 
 function select(label, options, value, act) {
-  const box = el("select", { onchange: () => act(box.value) }, ...options.map(([key, text]) => el("option", { value: key, selected: key === value }, text)));
+  const box = el("select", { "aria-label": label, onchange: () => act(box.value) }, ...options.map(([key, text]) => el("option", { value: key, selected: key === value }, text)));
   return el("label", { class: "row" }, el("span", { class: "quiet" }, label), box);
 }
 

@@ -77,6 +77,8 @@ def parameters_of(make: Callable[..., Stage], how: Mapping[str, Any]) -> dict[st
         raise BadValueError(
             f"{unknown[0]!r} is no argument of the function that makes pipelines, which has {', '.join(named)}"
         )
+    if not asked:
+        raise BadValueError("the function of a sweep has no argument that is given values; name one with its values")
     found = {}
     for name in asked:
         values = how.get(name)

@@ -115,7 +115,9 @@ def diff(
     ...     return found(result, "ab")
     >>> def after(result):
     ...     return found(result, "ba")
-    >>> seen = diff(Applied(before).run(["who?"]), Applied(after).run(["who?"]), {"q1": {"b": 1}}, measures=["RR"])
+    >>> one, other = (Applied(each).run(["who?"]) for each in (before, after))
+    >>> _ = one.results, other.results  # both have ended
+    >>> seen = diff(one, other, {"q1": {"b": 1}}, measures=["RR"])
     >>> seen.measures, seen.wins, [str(move) for move in seen.questions[0].moves]
     ((('RR', 0.5, 1.0),), 1, ['b: 2 → 1', 'a: 1 → 2'])
     """

@@ -96,7 +96,8 @@ def rooms() -> list[ModuleType]:
         if inspect.ismodule(thing):
             continue
         room = ".".join(home_of(name).split(".")[:2])
-        page = pages.setdefault(room, ModuleType(room, import_module(room).__doc__))
+        about = f"{import_module(room).__doc__}\n\nThese are names of `sage_nb` itself, as in `sage.{name}`."
+        page = pages.setdefault(room, ModuleType(room, about))
         page.__dict__.setdefault("__all__", []).append(name)
         setattr(page, name, thing)
         if inspect.isclass(thing) and is_dataclass(thing):  # pdoc would look for the types of a base in its own module

@@ -1,0 +1,66 @@
+"""The experiments: they run in a small setting and on a BEIR folder, and conclude what their own numbers say."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import sage_nb as sage
+from sage_nb.records.beir import Beir
+from tests.notebooks.tutorials import FOLDER, tags
+
+EXPERIMENTS = FOLDER / "experiments"
+ALL = sorted(path.stem for path in EXPERIMENTS.glob("*.ipynb"))
+NUMBER = re.compile(r"(?<![+\-\d.])[01]\.\d{3,4}\b")  # a mean or a p; differences have a sign
+
+
+def experiment(name):
+    return nbformat.read(EXPERIMENTS / f"{name}.ipynb", as_version=4)
+
+
+def run(notebook, parameters):
+    """The notebook, run in its folder with these lines below its parameters."""
+    (cell,) = (each for each in notebook.cells if "parameters" in tags(each))
+    cell.source += f"\n{parameters}"
+    NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(EXPERIMENTS)}}).execute()
+    return notebook
+
+
+def outputs(cell):
+    """What a cell shows, as text."""
+    given = (each.get("text") or each.get("data", {}) for each in cell.get("outputs", ()))
+    return "\n".join(each if isinstance(each, str) else "\n".join(map(str, each.values())) for each in given)
+
+
+def unsupported(notebook):
+    """The numbers of the conclusion, the last cell, that no output above it shows."""
+    *above, conclusion = notebook.cells
+    shown = "\n".join(map(outputs, above))
+    stated = NUMBER.findall(outputs(conclusion))
+    assert stated, "the last cell concludes nothing"
+    return [number for number in stated if number not in shown]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAGE_HOME", str(tmp_path / ".sage"))
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.filterwarnings("ignore")  # of the kernel client's own event loop
+def test_an_experiment_runs_and_concludes_what_it_shows(name):
+    assert unsupported(run(experiment(name), "SMALL = True")) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_experiment_runs_on_a_beir_folder(tmp_path):
+    things = ["window", "barrier", "record", "state", "timer", "source"]
+    documents = [sage.Document(each, f"A {each} is part of a stream.") for each in things]
+    queries = tuple(sage.Query(f"q{each}", f"what is a {each}?") for each in things)
+    sage.write_beir(Beir(documents, queries, {f"q{each}": {each: 1} for each in things}), tmp_path / "streams")
+    done = run(experiment("fusion_ablation"), f"FOLDER = {str(tmp_path / 'streams')!r}")
+    assert "'6 documents, 6 questions'" in "\n".join(map(outputs, done.cells))
+    assert unsupported(done) == []

@@ -160,6 +160,8 @@ class JobMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
         return text(self)
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         from sage_nb.runtime.panel import html
 

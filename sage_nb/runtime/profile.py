@@ -66,6 +66,8 @@ class Profile(msgspec.Struct, frozen=True):
         shown = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
         return f"{self._caption()}\n{text_table(header, shown)}"
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """Picture and table."""
         return f"{self.svg()}{markup.table(*self._table(), self._caption())}"

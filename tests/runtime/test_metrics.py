@@ -217,7 +217,7 @@ def test_a_sinks_promise_is_shown():
 def test_the_table_reads_well_in_text():
     env = LocalEnvironment("numbers")
     env.from_collection(range(1200)).map(picky).sink(CollectSink([]))
-    head, columns, *rows = str(finished(env).metrics()).splitlines()
+    head, columns, *rows = repr(finished(env).metrics()).splitlines()  # as a front end without HTML shows it
     assert head.startswith("numbers: finished · ")
     assert "1,080 records out" in head
     assert "120 dead letters" in head

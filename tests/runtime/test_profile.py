@@ -90,7 +90,7 @@ def test_an_operator_at_work_shows_before_it_is_done():
 
 def test_it_can_be_sent_and_read(profile):
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(profile), type=Profile) == profile
-    head, columns, *rows = str(profile).splitlines()
+    head, columns, *rows = repr(profile).splitlines()  # as a front end without HTML shows it
     assert head.startswith("search: where ")
     assert "model s" in columns
     assert [row.split()[0] for row in rows[:2]] == ["source", "└"]

@@ -55,12 +55,11 @@ def test_a_pipeline_is_chosen_and_its_cell_is_put_below_and_runs(notebook, shot)
     assert book.value("repr(found)").startswith("(Collection('threads').hybrid(k=20) + 0.5 * Collection('articles')")
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 600), ("dark", 1280)])
+@pytest.mark.parametrize(("theme", "width"), [("Dark", 1280), ("Light", 600)])
 def test_a_pipeline_is_opened_as_it_is_and_changed_by_keyboard(notebook, shot, theme, width):
     book = notebook(PREPARE, OPENED, width=width, height=1500)
     book.page.evaluate("jupyterapp.shell.collapseLeft()")
-    if theme == "dark":
-        book.page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    book.theme(theme)
     book.run_all()
     view = book.output(1).locator(".sage-builder")
     wait_for(view, ">> keep")

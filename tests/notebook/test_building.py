@@ -18,7 +18,7 @@ from sage_nb.notebook.building.spoken import expression, unsaid
 from sage_nb.notebook.cell import pipeline_of
 from sage_nb.retrieval.stage import Then
 from sage_nb.retrieval.yaml import kinds
-from tests.notebook.building import WORDS, pipelines
+from tests.notebook.building import WORDS, Mine, pipelines
 
 
 @pytest.fixture
@@ -158,6 +158,14 @@ def test_what_cannot_be_is_refused_and_changes_nothing(draft, change, sentence):
     before = json.dumps(draft.chain)
     with pytest.raises(BadValueError, match=sentence):
         change(draft)
+    assert json.dumps(draft.chain) == before
+
+
+def test_where_there_is_nothing_else_to_search_a_step_stays_alone():
+    draft = Draft([], Mine())
+    before = json.dumps(draft.chain)
+    with pytest.raises(BadValueError, match="there is no collection to search"):
+        draft.search_too([0])
     assert json.dumps(draft.chain) == before
 
 

@@ -116,23 +116,20 @@ class Draft:
     def search_too(self, path: Path) -> None:
         """One more pipeline beside those of a fusion; beside a step that is none, by fusing both."""
         steps, at = self._place(path)
-        if steps[at]["kind"] not in SEVERAL:
-            steps[at] = {
-                "kind": "fused",
-                "fields": {"rule": "rrf"},
-                "branches": [_bare("fused", 0, {"pipe": [steps[at]]})],
-            }
         node = steps[at]
-        node["branches"].append(_bare(node["kind"], len(node["branches"]), {"pipe": [self._search(self._other(node))]}))
+        if node["kind"] not in SEVERAL:
+            node = {"kind": "fused", "fields": {"rule": "rrf"}, "branches": [_bare("fused", 0, {"pipe": [node]})]}
+        new = self._search(self._other(node))
+        node["branches"].append(_bare(node["kind"], len(node["branches"]), {"pipe": [new]}))
+        steps[at] = node
 
     def remove(self, path: Path, branch: int | None = None) -> None:
         """Take out a step (of one that asks a pipeline, the pipeline stays), or a branch of one that fuses them."""
         steps, at = self._place(path)
         node = steps[at]
         if branch is None:
-            steps[at : at + 1] = (
-                node["branches"][0]["pipe"] if "branches" in node and node["kind"] not in SEVERAL else []
-            )
+            asks = "branches" in node and node["kind"] not in SEVERAL
+            steps[at : at + 1] = node["branches"][0]["pipe"] if asks else []
             return
         _at(node["branches"], branch)
         del node["branches"][branch]

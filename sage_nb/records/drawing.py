@@ -18,7 +18,7 @@ RULES = (
     ".sage-graph rect{fill:var(--jp-layout-color2,#f5f5f5);stroke:var(--jp-border-color1,#bdbdbd)}"
     ".sage-graph text{fill:var(--jp-ui-font-color1,#212121);text-anchor:middle}"
     ".sage-graph .quiet{fill:var(--jp-ui-font-color2,#616161);font-size:10.5px;paint-order:stroke;"
-    "stroke:var(--jp-layout-color1,#fff);stroke-width:3px}.sage-graph rect+text+.quiet{stroke:none}"
+    "stroke:var(--jp-layout-color1,#fff);stroke-width:5px}.sage-graph rect+text+.quiet{stroke:none}"
     ".sage-graph path{fill:none;stroke:var(--jp-ui-font-color2,#616161);stroke-width:1.2}"
     ".sage-graph path.back{stroke-dasharray:4 3}.sage-graph marker path{fill:var(--jp-ui-font-color2,#616161)}"
 )

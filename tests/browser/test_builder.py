@@ -28,7 +28,7 @@ def wait_for(view, text):
 
 
 def test_a_pipeline_is_chosen_and_its_cell_is_put_below_and_runs(notebook, shot):
-    book = notebook(PREPARE, "builder = sage.PipelineBuilder(called='found'); builder")
+    book = notebook(PREPARE, "builder = sage.PipelineBuilder(called='found'); builder", height=1700)
     book.run_all()
     view = book.output(1).locator(".sage-builder")
     wait_for(view, "book.hybrid(k=100)")
@@ -57,7 +57,7 @@ def test_a_pipeline_is_chosen_and_its_cell_is_put_below_and_runs(notebook, shot)
 
 @pytest.mark.parametrize(("theme", "width"), [("Dark", 1280), ("Light", 600)])
 def test_a_pipeline_is_opened_as_it_is_and_changed_by_keyboard(notebook, shot, theme, width):
-    book = notebook(PREPARE, OPENED, width=width, height=1500)
+    book = notebook(PREPARE, OPENED, width=width, height=2000)
     book.page.evaluate("jupyterapp.shell.collapseLeft()")
     book.theme(theme)
     book.run_all()

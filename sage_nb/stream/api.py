@@ -284,7 +284,11 @@ class Stream:
         return last.then(TailSpec(loop, until), how)
 
     def with_times(self, watermark: WatermarkStrategy, **how: Unpack[How]) -> Stream:
-        """Give records their event time here, where the source does not."""
+        """Give records their event time here, where the source does not.
+
+        Before a `union()`, in each of its streams: behind it, time is as far as in the slowest. Given after it, the
+        records of a stream that is read faster carry time forward, and those of the others are late.
+        """
         if not isinstance(watermark, WatermarkStrategy):
             raise BadValueError(f"with_times() takes bounded_out_of_orderness(…), say, got {watermark!r:.60}")
         how.setdefault("name", "with_times")

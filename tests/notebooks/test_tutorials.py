@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -21,7 +22,7 @@ from tests.notebooks.tutorials import (
 
 ALL = sorted(path.stem for path in FOLDER.glob("0[1-9]_*.ipynb"))
 ON_RAY = {"01_distributed_pipelines"}  # test_tutorials_on_ray.py, one at a time
-PLACES = ("/tmp/", "/root/", "/home/", "/work/", "/usr/", "site-packages")
+PLACES = ("/tmp/", "/home/", "/usr/", "site-packages", str(Path.cwd()), str(Path.home()))
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ from contextlib import closing
 import pytest
 
 from sage_nb.runtime.cellcache.database import NAME
-
 from tests.notebooks.cells import PREPARE, calls, kernel
 
 CELL = "%%sage answers --on questions\nbook.hybrid(k=30) >> rerank(k=10, model='short')"

@@ -179,7 +179,7 @@ class TestCells:
         said = shared.run("%sage runs")
         assert said.count(ask.name) == 2
         shared.run(f"first = sage.Run.load({ask.name!r})")
-        assert shared.run("print(first.results == list(%s))" % ask.name).strip() == "True"
+        assert shared.run(f"print(first.results == list({ask.name}))").strip() == "True"
         ids = [word for word in said.split() if ask.name in word]
         assert "rankings differ" in shared.run(f"%sage diff {ids[0]} {ids[1]}")
         assert "True" in shared.run("print(first.reproduce().results == first.results)")

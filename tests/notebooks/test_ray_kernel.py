@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -225,8 +224,10 @@ def test_what_actors_print_is_the_jobs_and_shows_in_no_cell(notebook):
 
 
 def test_the_stop_button_pauses_a_job_which_goes_on_when_its_cell_is_run_again(notebook):
-    code = "job = endless('kept', checkpoint=sage.Checkpointing('ckpt', every=0.2))\nuntil(lambda: job.metrics().committed)"
-    look = "import json, pathlib\nlines = [line for path in pathlib.Path('out-kept').glob('*.jsonl') for line in path.open()]"
+    checkpoint = "sage.Checkpointing('ckpt', every=0.2)"
+    code = f"job = endless('kept', checkpoint={checkpoint})\nuntil(lambda: job.metrics().committed)"
+    files = "pathlib.Path('out-kept').glob('*.jsonl')"
+    look = f"import json, pathlib\nlines = [line for path in {files} for line in path.open()]"
     counts = [0]
     for _ in range(2):
         assert notebook.run(code) == NOTHING

@@ -1,4 +1,4 @@
-"""The tutorials: they run from top to bottom, their exercises can be done, and a wrong answer is told from a right one."""
+"""The tutorials: they run from top to bottom, their exercises can be done, and wrong answers are told from right ones."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ class TestControls:
         read_through(reader, notebook)
         do_exercises(reader, notebook)
 
-    @pytest.mark.parametrize(("solution", "wrong"), [("mine = 7", "mine = 8"), ("mine = 6", "mine = 6"), ("1", "mine = 0")])
+    @pytest.mark.parametrize(
+        ("solution", "wrong"), [("mine = 7", "mine = 8"), ("mine = 6", "mine = 6"), ("1", "mine = 0")]
+    )
     def test_wrong_solutions_and_right_wrong_answers_are_noticed(self, solution, wrong, reader):
         notebook = small(solution, wrong)
         read_through(reader, notebook)

@@ -1,4 +1,4 @@
-"""The tutorials: they run from top to bottom, their exercises can be done, and wrong answers are told from right ones."""
+"""The tutorials: they run from top to bottom, their exercises can be done, wrong answers are told from right ones."""
 
 from __future__ import annotations
 

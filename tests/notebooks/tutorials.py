@@ -1,7 +1,7 @@
 """A tutorial in a real kernel: as a reader finds it, then with its exercises done, and done wrongly.
 
-An exercise is a code cell tagged `exercise` (`mine = None`), then a raw cell tagged `solution`, whose text goes into it,
-and a code cell tagged `check`. A raw cell tagged `wrong` is an answer that the check of its exercise refuses.
+An exercise is a code cell tagged `exercise` (`mine = None`), then a raw cell tagged `solution`, whose text goes into
+it, and a code cell tagged `check`. A raw cell tagged `wrong` is an answer that the check of its exercise refuses.
 """
 
 from __future__ import annotations

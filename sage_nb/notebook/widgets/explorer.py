@@ -336,4 +336,5 @@ class Explorer(Drawn):
         grades = self._judged.qrels.get(self._trace.query.id, {}) if self._trace else {}
         marks = {str(at): grades[name] for at, (_, name) in enumerate(self._numbers.keys) if name in grades}
         self.set_trait("marks", marks)
-        self.set_trait("saved", f"{len(self._judged)} marks in {self._judged.path}" if len(self._judged) else "")
+        count = len(self._judged)
+        self.set_trait("saved", f"{count} mark{'s' * (count > 1)} in {self._judged.path}" if count else "")

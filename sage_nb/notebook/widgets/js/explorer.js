@@ -132,7 +132,7 @@ function rankings(model, open) {
     if (to) { here.tabIndex = -1; to.tabIndex = 0; to.focus(); }
     else if (event.key === "Enter" || event.key === " ") open(Number(here.dataset.doc));
     else if (event.key === "r" || event.key === "n") model.send({ do: "mark", doc: Number(here.dataset.doc), grade: event.key === "r" ? 1 : 0 });
-    else return;
+    else if (!event.key.startsWith("Arrow")) return;
     event.preventDefault();
   });
   function next(here, key) {

@@ -130,7 +130,7 @@ def test_sliders_hold_the_other_parameters(opened, shot):
     slider.focus()
     book.page.keyboard.press("ArrowLeft" if slider.get_attribute("aria-valuetext") == "50" else "ArrowRight")
     assert view.locator("path.line").get_attribute("d") != before
-    view.get_by_label("measure").select_option("AP")
+    view.get_by_label("measure", exact=True).select_option("AP")
     view.get_by_label("AP by b", exact=True).wait_for()
     wide = view.evaluate("node => [node.scrollWidth, node.clientWidth]")
     assert wide[0] <= wide[1], "nothing sticks out"

@@ -264,7 +264,9 @@ function render({ model, el: root }) {
   const turned = tabs(parts, (part) => { shown = part; draw(); });
   const picked = (measure) => { model.set("measure", measure); model.save_changes(); };
   const by = el("div", {});
-  const all = el("div", { class: "sage sage-experiment" }, el("div", { class: "row head" }, el("span", { class: "quiet" }, summary), by), grid.node, wrong, turned.node, cell.node);
+  // JupyterLab's own keys (arrows, Enter, r …) must not act on cells, nor move the focus there, while one works in here.
+  const own = (event) => { if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); };
+  const all = el("div", { class: "sage sage-experiment", "data-lm-suppress-shortcuts": "true", onkeydown: own }, el("div", { class: "row head" }, el("span", { class: "quiet" }, summary), by), grid.node, wrong, turned.node, cell.node);
 
   const heard = {
     measure: () => { by.replaceChildren(select("measure", measures.map((each) => [each, each]), model.get("measure"), picked)); draw(); },

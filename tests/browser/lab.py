@@ -29,6 +29,18 @@ FLAGS = [
 CONNECTED = "() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus === 'connected'"
 QUIET = ("favicon", "net::ERR_ABORTED")  # what JupyterLab itself says of files that it does without
 
+ASK = """async (code) => {
+    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const future = kernel.requestExecute({ code, store_history: false });
+    let said = "";
+    future.onIOPub = ({ header, content }) => {
+        if (header.msg_type === "stream") said += content.text;
+        if (header.msg_type === "error") said += content.traceback.join("\\n");
+    };
+    await future.done;
+    return said;
+}"""
+
 
 class Lab:
     """One server: its address and its folder."""
@@ -112,22 +124,11 @@ class Notebook:
         """What a cell shows."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-OutputArea")
 
-    def value(self, expression, timeout=30):
-        """What an expression of plain data is in the kernel, through a new cell at the end."""
-        self.page.keyboard.press("Escape")
-        cells = self.page.locator(".jp-Notebook .jp-Cell")
-        cells.last.locator(".jp-InputPrompt").click()
-        before = cells.count()
-        self.page.keyboard.press("b")
-        self.page.wait_for_function(
-            f"() => document.querySelectorAll('.jp-Notebook .jp-Cell').length === {before + 1}", timeout=timeout * 1000
-        )
-        cells.last.locator(".cm-content").click()
-        self.page.keyboard.insert_text(f"import json; print('<<' + json.dumps({expression}) + '>>')")
-        self.begin(before)
-        shown = cells.last.locator(".jp-OutputArea-output").filter(has_text="<<")
-        shown.wait_for(timeout=timeout * 1000)
-        return json.loads(shown.inner_text().strip().removeprefix("<<").removesuffix(">>"))
+    def value(self, expression):
+        """What an expression of plain data is in the kernel, asked of it beside the notebook's cells."""
+        said = self.page.evaluate(ASK, f"import json; print('<<' + json.dumps({expression}) + '>>')")
+        assert "<<" in said, said
+        return json.loads(said[said.index("<<") + 2 : said.rindex(">>")])
 
     def _until(self, true, seconds):
         end = time.monotonic() + seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 PREPARE = """
 %load_ext sage_nb
@@ -129,7 +130,7 @@ def test_sliders_hold_the_other_parameters(opened, shot):
     slider = view.get_by_role("slider", name="k", exact=True)
     slider.focus()
     book.page.keyboard.press("ArrowLeft" if slider.get_attribute("aria-valuetext") == "50" else "ArrowRight")
-    assert view.locator("path.line").get_attribute("d") != before
+    expect(view.locator("path.line")).not_to_have_attribute("d", before)
     view.get_by_label("measure", exact=True).select_option("AP")
     view.get_by_label("AP by b", exact=True).wait_for()
     wide = view.evaluate("node => [node.scrollWidth, node.clientWidth]")

@@ -248,8 +248,9 @@ function render({ model, el: root }) {
     busy: line, status: line, notes: line, saved: line, written: line, wrong: line,
   };
   for (const [name, draw] of Object.entries(heard)) { model.on(`change:${name}`, draw); draw(); }
-  // JupyterLab's own keys (arrows, Enter, r …) must not act on cells, nor move the focus there, while one works in here.
-  const own = (event) => { if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); };
+  // JupyterLab's own keys (arrows, Enter, r …) must not act on cells, nor move the focus there, while one works in here;
+  // Escape leads out.
+  const own = (event) => { if (!event.ctrlKey && !event.metaKey && event.key !== "Escape") event.stopPropagation(); };
   root.append(el("div", { class: "sage sage-explorer", "data-lm-suppress-shortcuts": "true", onkeydown: own },
     ask.node, el("details", { class: "settings", open: true }, el("summary", {}, "Settings and filters"), knobs.node, el("div", { class: "row" }, facets.node, reset), written),
     wrong, status, notes, said.node, board.node, shown.node, saved));

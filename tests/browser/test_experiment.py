@@ -106,6 +106,8 @@ def test_a_point_of_the_sweep_gives_its_cell(opened, shot):
     assert marks.nth(3).get_attribute("data-name").startswith("b=0.75, k1=0.5")
     book.page.keyboard.press("ArrowDown")
     book.page.keyboard.press("Enter")
+    book.page.keyboard.press("Escape")
+    assert view.locator(":focus").count() == 0, "one can get out with the keyboard"
     chosen = book.value("view.chosen")
     assert chosen.startswith("b=0.75, k1=1.2")
     assert view.locator("pre").inner_text() == book.value("view.cell")

@@ -264,8 +264,11 @@ function render({ model, el: root }) {
   const turned = tabs(parts, (part) => { shown = part; draw(); });
   const picked = (measure) => { model.set("measure", measure); model.save_changes(); };
   const by = el("div", {});
-  // JupyterLab's own keys (arrows, Enter, r …) must not act on cells, nor move the focus there, while one works in here.
-  const own = (event) => { if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); };
+  // JupyterLab's own keys (arrows, Enter, r …) must not act on cells while one works in here; Escape leads back to the cell.
+  const own = (event) => {
+    if (event.key === "Escape") root.closest("[tabindex]")?.focus();
+    else if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
+  };
   const all = el("div", { class: "sage sage-experiment", "data-lm-suppress-shortcuts": "true", onkeydown: own }, el("div", { class: "row head" }, el("span", { class: "quiet" }, summary), by), grid.node, wrong, turned.node, cell.node);
 
   const heard = {

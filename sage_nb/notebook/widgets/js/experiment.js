@@ -1,11 +1,12 @@
 const PAGE = 50; // rows that are drawn at first
 
-/** The columns of the table: what each shows of a row, and what it is sorted by; `best` first where it is a measure. */
+/** The columns of the table: what each shows of a row, and what it is sorted by; `best` first where it is a measure.
+ *  What the name has `told` already is left out where there is no room. */
 function columns({ parameters, measures, costs }) {
   return [
     { title: "pipeline", key: (row) => row.name, cell: named },
     ...parameters.map(({ name, labels, numbers }, at) => ({
-      title: name, key: (row) => (numbers || labels)[row.point[at]], number: Boolean(numbers), cell: (row) => [labels[row.point[at]]] })),
+      title: name, key: (row) => (numbers || labels)[row.point[at]], number: Boolean(numbers), told: true, cell: (row) => [labels[row.point[at]]] })),
     ...measures.map((measure) => ({ title: measure, key: (row) => row.scores[measure].mean, number: true, best: true, cell: (row) => scored(row.scores[measure]) })),
     ...costs.map((cost) => ({ title: cost, key: (row) => row.costs[cost], number: true, cell: (row) => [row.costs[cost] === null ? "cached" : short(row.costs[cost])] })),
   ];
@@ -41,7 +42,7 @@ function table(model) {
   const body = el("tbody"), more = el("button", { onclick: () => { count += PAGE; draw(); } });
   const heads = shown.map((column) => {
     const arrow = el("span", { class: "arrow", "aria-hidden": "true" });
-    const head = el("th", { scope: "col", class: column.number ? "number" : null, "aria-sort": "none" }, el("button", { class: "sort", onclick: () => sort(column) }, column.title, arrow));
+    const head = el("th", { scope: "col", class: looks(column), "aria-sort": "none" }, el("button", { class: "sort", onclick: () => sort(column) }, column.title, arrow));
     return { column, head, arrow };
   });
 
@@ -58,7 +59,7 @@ function table(model) {
     const tops = Object.fromEntries(facts.measures.map((measure) => [measure, highest(rows.map((row) => row.scores[measure].mean))]));
     const here = (by ? ordered(rows, by, down) : rows).slice(0, count);
     body.replaceChildren(...here.map((row) => el("tr", {}, ...shown.map((column, at) => el(at ? "td" : "th", {
-      class: [column.number ? "number" : "", column.best && fixed(column.key(row)) === tops[column.title] ? "top" : ""].join(" ").trim() || null, scope: at ? null : "row" }, ...column.cell(row, model))))));
+      class: looks(column, column.best && fixed(column.key(row)) === tops[column.title]), scope: at ? null : "row" }, ...column.cell(row, model))))));
     more.hidden = count >= rows.length;
     more.textContent = `${Math.min(PAGE, rows.length - count)} more of ${rows.length}`;
     press(body, "name", model.get("chosen"));
@@ -82,6 +83,10 @@ function table(model) {
 function highest(means) {
   const top = fixed(Math.max(...means));
   return means.every((mean) => fixed(mean) === top) ? null : top;
+}
+
+function looks({ number, told }, top) {
+  return [number && "number", told && "told", top && "top"].filter(Boolean).join(" ") || null;
 }
 
 /** Shows which of the marks and buttons below `node` is the one that was pressed. */

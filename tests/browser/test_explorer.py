@@ -46,13 +46,19 @@ def settled(view, text):
     view.locator(".status").filter(has_text=text).wait_for(timeout=120_000)
 
 
+def in_theme(book, theme):
+    """Show the page so."""
+    name = f"JupyterLab {theme.title()}"
+    book.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
+    book.page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached", timeout=30_000)
+
+
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 600)])
 def test_a_question_is_followed_through_its_stages(notebook, shot, theme, width):
     book = notebook(PREPARE, SHOW, width=width, height=1700)
     book.page.evaluate("jupyterapp.shell.collapseLeft()")
     book.run_all()
-    if theme == "dark":
-        book.page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    in_theme(book, theme)
     view = explorer(book)
     view.get_by_role("button", name="How do threads wait for a lock?").click()
     settled(view, "hits in")
@@ -65,6 +71,7 @@ def test_a_question_is_followed_through_its_stages(notebook, shot, theme, width)
     assert "1 / (60 + 2)" in why
     assert "idf" in why
     shot(view)
+    in_theme(book, "light")  # the server remembers it, for the tests that follow
 
 
 def test_a_slider_a_filter_and_a_mark(notebook):

@@ -99,7 +99,7 @@ class Models:
     >>> models.encoder().encode(["a barrier"]).shape
     (1, 384)
     >>> good, bad = models.cross_encoder().score([("what scatters?", "Rays scatter."), ("what scatters?", "It rains.")])
-    >>> bool(good > bad), models.encoder_fingerprint() in models.reranker_fingerprint()  # it looks with the same
+    >>> bool(good > bad), models.encoder_fingerprint() in models.reranker_fingerprint("late-interaction")
     (True, True)
     """
 

@@ -47,13 +47,19 @@ class Handler(BaseHTTPRequestHandler):
             server.asked.append(body)
             server.heads.append((self.path, self.headers.get("Authorization")))
             turn = server.turns.pop(0) if len(server.turns) > 1 else server.turns[0]
+            self.under_way = True
             server.now += 1
             server.most = max(server.most, server.now)
         try:
             turn(self)
         finally:
-            with server.lock:
-                server.now -= 1
+            self.leaves()
+
+    def leaves(self):
+        """It is under way no longer; said before the last bytes, for whoever has these may send the next at once."""
+        with self.server.lock:
+            self.server.now -= self.under_way
+            self.under_way = False
 
     def open_stream(self):
         self.send_response(200)

@@ -182,6 +182,7 @@ def test_no_more_requests_are_under_way_than_allowed_and_as_many(limit):
             full.set()
         assert full.wait(60), "as many as allowed must come, though none is answered"
         handler.server.over.wait(0.1)  # for one too many to show
+        handler.leaves()
         echoes(handler)
 
     with serving(turn) as server:

@@ -1,7 +1,7 @@
 # The whole vocabulary: make demo · test (test-ray, test-browser: only what needs a cluster, a browser) · docs · lint · types · fmt. Every target sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
-ON_RAY := tests/runtime/ray $(wildcard tests/retrieval/test_*on_ray.py) tests/retrieval/test_sharded.py tests/notebooks/test_ray_kernel.py tests/notebooks/test_tutorials_on_ray.py  # each wants both cores, most share one cluster
+ON_RAY := tests/runtime/ray $(wildcard tests/retrieval/test_*on_ray.py) tests/evaluation/test_experiment_on_ray.py tests/retrieval/test_sharded.py tests/notebooks/test_ray_kernel.py tests/notebooks/test_tutorials_on_ray.py  # each wants both cores, most share one cluster
 IN_A_BROWSER := tests/browser  # one JupyterLab and one Chromium for all of them
 EXTRAS := pdf,html,chinese,openai,ray-data,dev
 export HF_HUB_OFFLINE ?= 1

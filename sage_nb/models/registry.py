@@ -12,14 +12,14 @@ from sage_nb.models.cross_encoder import CrossEncoder, PairScorer
 from sage_nb.models.device import allotted_compute, choose_compute
 from sage_nb.models.encoder import Encoder, SentenceEncoder
 from sage_nb.models.late_interaction import LateInteraction
-from sage_nb.models.weights import RERANKER, model_folder, weights_hash
+from sage_nb.models.weights import model_folder, weights_hash
 
 EncoderFactory = TypeVar("EncoderFactory", bound=Callable[[], Encoder])
 CrossEncoderFactory = TypeVar("CrossEncoderFactory", bound=Callable[[], CrossEncoder])
 
 DEFAULT_ENCODER = "bundled"
 LATE_INTERACTION = "late-interaction"
-DEFAULT_RERANKER = RERANKER
+DEFAULT_RERANKER = LATE_INTERACTION
 
 ENCODERS: dict[str, Callable[[], Encoder]] = {}
 CROSS_ENCODERS: dict[str, Callable[[], CrossEncoder]] = {}
@@ -99,7 +99,7 @@ class Models:
     >>> models.encoder().encode(["a barrier"]).shape
     (1, 384)
     >>> good, bad = models.cross_encoder().score([("what scatters?", "Rays scatter."), ("what scatters?", "It rains.")])
-    >>> bool(good > bad), models.encoder_fingerprint() in models.reranker_fingerprint("late-interaction")
+    >>> bool(good > bad), models.encoder_fingerprint() in models.reranker_fingerprint()  # it looks with the same
     (True, True)
     """
 

@@ -1,4 +1,4 @@
-"""The default reranker's score: what the bundled models say of a passage, weighed with what was said before."""
+"""The default reranker's score: what the bundled model says of a passage, weighed with what was said before."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import msgspec
 import numpy as np
 
 from sage_nb.models.registry import LATE_INTERACTION
-from sage_nb.models.weights import RERANKER
 from sage_nb.records.values import Hit, Step
 
-MODELS_MIXED = {LATE_INTERACTION: 1.0, RERANKER: 0.5}  # models that are asked, and how much their word counts
+MODELS_MIXED = {LATE_INTERACTION: 1.0}  # models that are asked, and how much their word counts
 EARLIER = {"bm25": 1.0, "dense": 0.5}  # steps of the hits that count, where there are any
 BEFORE = 1.0  # how much the ranking as it came counts where there are none
 

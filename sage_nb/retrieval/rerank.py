@@ -32,7 +32,7 @@ Scores = tuple[float, ...]  # of one pair, by each model
 @stage("rerank")
 @dataclass(frozen=True, repr=False)
 class Rerank(Operation):
-    """The best `k` of a ranking by a model: a folder or a hub name; None mixes the bundled ones with earlier scores.
+    """The best `k` of a ranking by a model: a folder or a hub name; None mixes the bundled one with earlier scores.
 
     Only the first `top` hits are reranked, and of these as many as `budget` milliseconds allow; the others stay in
     their order behind them.
@@ -160,9 +160,9 @@ def rerank(k: int = 10, model: str | None = None, *, top: int | None = None, bud
     """The best `k` of a ranking, by a cross-encoder (a folder or a hub name), or by what the package brings.
 
     Without a `model` it is the weighted mean of standard scores (`sage_nb.retrieval.mixture`): of the bundled late
-    interaction ("late-interaction") and cross-encoder ("sage-reranker"; its numbers are in `sage_nb/models/reranker`),
-    and of the BM25 and dense scores that the hits came with, or of their ranking where they have none. Such a score
-    says which passage is better for this question, not how good it is.
+    interaction, and of the BM25 and dense scores that the hits came with, or of their ranking where they have none.
+    Such a score says which passage is better for this question, not how good it is. `model="sage-reranker"` is the
+    cross-encoder that the package brings; its card in `sage_nb/models/reranker` says why it is not the default.
 
     `top=30` reranks the first 30 only; `budget=100` as many, from the first on, as 100 milliseconds a question allow.
     The others stay behind them in the order they had, as far as `k` reaches. A cascade is two of them, the cheap model

@@ -1,4 +1,4 @@
-"""The cross-encoder that the package brings: small, loaded by the library alone, one part of the default reranker."""
+"""The cross-encoder that the package brings: small, loaded by the library alone."""
 
 from __future__ import annotations
 
@@ -31,9 +31,3 @@ def test_the_library_alone_loads_it_and_gives_the_scores_that_we_give():
     ours = Models().cross_encoder(RERANKER).score(pairs)
     assert list(np.argsort(-theirs)) == [0, 1, 2]
     assert ours == pytest.approx(theirs, abs=0.2)  # bfloat16, where the CPU has it
-
-
-def test_it_is_the_one_without_a_name():
-    models = Models()
-    assert models.cross_encoder() is models.cross_encoder(RERANKER)
-    assert models.reranker_fingerprint() == models.reranker_fingerprint(RERANKER)

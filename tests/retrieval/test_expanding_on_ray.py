@@ -32,11 +32,10 @@ ASKED = {"a": "ant and bee", "b": "gnu", "c": "nobody"}
     "make",
     [
         lambda view: view.lexical(3) >> sage.rm3(docs=3, terms=4) >> view.lexical(5),
-        lambda view: view.dense(3) >> sage.prf(docs=2) >> view.dense(5),
         lambda view: sage.multi_query(view.lexical(3), "neighbours", n=2),
         lambda view: sage.hyde("neighbours") >> sage.decompose(view.lexical(3), "neighbours", n=2) % 4,
     ],
-    ids=["rm3", "prf", "multi_query", "decompose"],
+    ids=["rm3", "multi_query", "decompose"],
 )
 def test_a_pipeline_that_expands_its_questions_answers_as_here(book, make):
     here = make(book).run(ASKED).results

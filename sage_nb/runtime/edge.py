@@ -44,7 +44,7 @@ class Edge:
         self.attempt = 0  # on whose behalf
         self._held: list[list[Batch]] = [[] for _ in ports]
         self._waiting = [0] * len(ports)
-        self._full = [FULL] * len(ports)
+        self._heavy = [FULL] * len(ports)
 
     def receive(self, batch: Batch, port: int = 0) -> None:  # noqa: ARG002  a Receiver
         """Send records on: at once where they make a full batch, else with the next ones, or at the next `flush`."""
@@ -84,8 +84,8 @@ class Edge:
             self._release(to, everything=True)
         held.append(part)
         self._waiting[to] += len(part)
-        self._full[to] = part.full
-        if self._waiting[to] >= min(self._full[to], self.ports[to].full):
+        self._heavy[to] = part.heavy
+        if self._waiting[to] >= min(self._heavy[to], self.ports[to].full):
             self._release(to)
 
     def _release(self, to: int, *, everything: bool = False) -> None:
@@ -93,7 +93,7 @@ class Edge:
         whole = Batch.joined(self._held[to])
         count, port, at = len(whole), self.ports[to], 0
         while at < count:
-            most = min(self._full[to], port.full)
+            most = min(self._heavy[to], port.full)
             if count - at < most and not everything:
                 break
             batch = whole if at == 0 and count <= most else whole.cut(slice(at, at + most))

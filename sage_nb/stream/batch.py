@@ -97,14 +97,24 @@ class Batch:
         return [*(self.holding([apart(value) for value in self.values]) for _ in range(count - 1)), self]
 
     @property
-    def full(self) -> int:
-        """How many records like these make a full batch: by number, or by weight as far as the outer ones show it.
+    def heavy(self) -> int:
+        """How many records like these weigh as much as a batch may, as far as the outer ones show it.
 
-        >>> Batch([1, 2]).full, Batch(["x" * 30_000]).full, Batch(["x" * 90_000]).full
-        (256, 2, 1)
+        >>> Batch(["x" * 900]).heavy > 64, Batch(["x" * 30_000]).heavy, Batch(["x" * 90_000]).heavy
+        (True, 2, 1)
         """
         outer = (self.values[0], self.values[-1]) if len(self.values) > 1 else self.values
-        return max(1, min(FULL, HEAVY // max(1, *map(weight, outer))))
+        return max(1, HEAVY // max(1, *map(weight, outer)))
+
+    def pieces(self) -> list[Batch]:
+        """The batch, or full ones of its records where they are more than that.
+
+        >>> [len(piece) for piece in Batch(range(600)).pieces()]
+        [256, 256, 88]
+        """
+        if len(self) <= FULL:
+            return [self]
+        return [self.cut(slice(at, at + FULL)) for at in range(0, len(self), FULL)]
 
 
 def apart(value: Any) -> Any:

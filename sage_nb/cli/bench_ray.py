@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -108,6 +109,14 @@ class Counting(Tally):
         self._work.end()
 
 
+class Idle:
+    """An actor that does nothing."""
+
+    def there(self) -> bool:
+        """It is."""
+        return True
+
+
 class Together(SourceFunction[int]):
     """Numbers, once so many subtasks have each put a file in a folder."""
 
@@ -188,6 +197,9 @@ def _figures(repeats: int, scale: float) -> Iterator[Figure]:
         return _first()
 
     yield Figure("start to first record, no cluster yet", "s", 6.0, False, many(cold))
+    print(
+        f"  of that, ray.init and {CPUS + 1} actors that do nothing: {statistics.median(many(_bare)):.3g} s", flush=True
+    )
     yield Figure("start to first record, cluster at hand", "s", 1.0, False, many(_first))
     records = int(2_000_000 * scale)
     yield Figure("three hops between actors", "records/s", 1e5, True, many(lambda: _hops(records)))
@@ -220,6 +232,20 @@ def _first() -> float:
     stream.map(abs, parallelism=2).sink(HomeStopwatch(times))
     _done(env)
     return times[0] - begun
+
+
+def _bare() -> float:
+    """Seconds that Ray itself takes to start a cluster and as many actors as `_first` has."""
+    import ray
+
+    from sage_nb.runtime.ray.cluster import ClusterOptions, connect, leave
+
+    leave()
+    begun = time.perf_counter()
+    connect(ClusterOptions(num_cpus=CPUS))
+    actors = [ray.remote(Idle).options(num_cpus=0).remote() for _ in range(CPUS + 1)]
+    ray.get([actor.there.remote() for actor in actors])
+    return time.perf_counter() - begun
 
 
 def _hops(records: int) -> float:

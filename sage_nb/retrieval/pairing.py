@@ -14,20 +14,20 @@ from sage_nb.stream.function import Context
 
 
 class Pairing:
-    """Scores by the model called `model` (None: the default); `stage` is what they are listed under in a cache."""
+    """Scores by the model of that name; `stage` is what they are listed under in a cache."""
 
-    def __init__(self, model: str | None, stage: str) -> None:
-        self._model, self._stage = model, stage
-        self._own = OwnModels.named(cross_encoder=model or "")
+    def __init__(self, model: str, stage: str) -> None:
+        self.model, self._stage = model, stage
+        self._own = OwnModels.named(cross_encoder=model)
 
     def open(self, context: Context, /) -> None:
         """Load the model, once per process."""
         self._own.introduce()
         models = context.get(Models)
-        self._scorer = models.cross_encoder(self._model)
+        self._scorer = models.cross_encoder(self.model)
         self._metrics = context.metrics
         cell = given(context)
-        weights = models.reranker_fingerprint(self._model) if cell else ""
+        weights = models.reranker_fingerprint(self.model) if cell else ""
         self._known = PairScores(cell, weights, self._stage, context.metrics) if cell else None
 
     @property

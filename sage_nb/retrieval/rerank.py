@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from sage_nb.index.text import indexed_text
-from sage_nb.records.values import Result
+from sage_nb.records.values import Hit, Result
 from sage_nb.retrieval.described import Kind
 from sage_nb.retrieval.given import check_k, check_number, check_whole
-from sage_nb.retrieval.mixture import BEFORE, EARLIER, MODELS_MIXED, mixed, with_steps
+from sage_nb.retrieval.mixture import BEFORE, CLOSELY, EARLIER, MODELS_MIXED, best_first, mixed, with_step
 from sage_nb.retrieval.pace import Pace, within
 from sage_nb.retrieval.pairing import Pairing
 from sage_nb.retrieval.ranking import Retrieving, behind, ranked
@@ -25,8 +25,6 @@ from sage_nb.retrieval.yaml import stage
 from sage_nb.stream.function import Context, MapFunction
 
 RERANKED = (8, 0.005)  # questions that are reranked together
-
-Scores = tuple[float, ...]  # of one pair, by each model
 
 
 @stage("rerank")
@@ -74,13 +72,13 @@ class Rerank(Operation):
 
     def beside(self) -> Mapping[str, Any]:
         """The weights of its models, and those of the mixture."""
-        mixture = () if self.model else (EARLIER, MODELS_MIXED, BEFORE)
+        mixture = () if self.model else (EARLIER, MODELS_MIXED, BEFORE, CLOSELY)
         return {"weights": tuple(map(MODELS.reranker_fingerprint, self.models)), "mixture": mixture}
 
     @property
     def models(self) -> Sequence[str]:
-        """Those that are asked."""
-        return [self.model] if self.model else list(MODELS_MIXED)
+        """Those that are asked; the second of the mixture, and the dearer, only where time does not count."""
+        return [self.model] if self.model else list(MODELS_MIXED)[: None if self.budget is None else 1]
 
     def function(self) -> Retrieving:
         """A `Reranking`."""
@@ -92,12 +90,12 @@ class Reranking(MapFunction[Result, Result]):
 
     def __init__(self, stage: Rerank) -> None:
         self.stage = stage
-        self._pairings = {name: Pairing(name, repr(stage)) for name in stage.models}
+        self._first, *self._closer = (Pairing(name, repr(stage)) for name in stage.models)
         self._pace = Pace()
 
     def open(self, context: Context, /) -> None:
         """Load the models, once per process."""
-        for pairing in self._pairings.values():
+        for pairing in (self._first, *self._closer):
             pairing.open(context)
 
     def map_batch(self, batch: Sequence[Result], /) -> list[Result]:
@@ -113,60 +111,80 @@ class Reranking(MapFunction[Result, Result]):
         return made
 
     def _truncated(self) -> int:
-        return sum(pairing.truncated for pairing in self._pairings.values())
+        return sum(pairing.truncated for pairing in (self._first, *self._closer))
 
     def _made(self, batch: Sequence[Result]) -> list[Result]:
-        asked = [[(r.query.text, indexed_text(hit.document)) for hit in r.hits[: self.stage.top]] for r in batch]
+        asked = [_pairs(result, result.hits[: self.stage.top]) for result in batch]
         if self.stage.budget is not None:
             return [self._within(result, pairs) for result, pairs in zip(batch, asked, strict=True)]
-        scores = iter(self._scored([pair for pairs in asked for pair in pairs]))
-        return [self._reranked(r, list(islice(scores, len(pairs)))) for r, pairs in zip(batch, asked, strict=True)]
+        return self._reranked(batch, _scored(self._first, asked))
 
     def _within(self, result: Result, pairs: Sequence[Pair]) -> Result:
         """As many as the budget allows, best first; what is known costs nothing."""
         begun = time.monotonic()
-        held = [pairing.known(pairs) for pairing in self._pairings.values()]
-        scores = {pair: tuple(each[pair] for each in held) for pair in pairs if all(pair in each for each in held)}
+        scores = self._first.known(pairs)
         new = [pair for pair in dict.fromkeys(pairs) if pair not in scores]
         for part in within(new, (self.stage.budget or 0) / 1000 - (time.monotonic() - begun), self._pace):
             started = time.monotonic()
-            scores.update(zip(part, self._scored(part), strict=True))
+            scores.update(zip(part, self._first.scored(part), strict=True))
             self._pace.saw(len(part), time.monotonic() - started)
         done = [scores[pair] for pair in takewhile(scores.__contains__, pairs)]
         if len(done) < len(pairs):
             said = f"rerank: {len(done)} of {len(pairs)} within {self.stage.budget:g} ms"
             left = f"rerank of {len(pairs) - len(done)} hits"
             result = msgspec.structs.replace(result, notes=(*result.notes, said), missing=(*result.missing, left))
-        return self._reranked(result, done)
+        return self._reranked([result], [done])[0]
 
-    def _reranked(self, result: Result, rows: Sequence[Scores]) -> Result:
-        """The first hits by these scores, a row for each; the rest behind them."""
-        count = len(rows)
-        hits, scores = list(result.hits[:count]), [row[0] for row in rows]
-        if rows and not self.stage.model:
-            hits = with_steps(hits, dict(zip(self._pairings, map(list, zip(*rows, strict=True)), strict=True)))
-            scores = mixed(hits)
-        made = ranked(result, "rerank", list(zip(hits, scores, strict=True)))
+    def _reranked(self, batch: Sequence[Result], rows: Sequence[Sequence[float]]) -> list[Result]:
+        """The first hits of each result by these scores, a row for each result; the rest behind them."""
+        hits: list[Sequence[Hit]] = [result.hits[: len(row)] for result, row in zip(batch, rows, strict=True)]
+        if not self.stage.model:
+            hits = [with_step(each, self._first.model, enumerate(row)) for each, row in zip(hits, rows, strict=True)]
+            for pairing in self._closer:
+                hits = _read_closely(pairing, batch, hits)
+            rows = list(map(mixed, hits))
+        return [self._ranked(*each) for each in zip(batch, hits, rows, strict=True)]
+
+    def _ranked(self, result: Result, hits: Sequence[Hit], scores: Sequence[float]) -> Result:
+        made, count = ranked(result, "rerank", list(zip(hits, scores, strict=True))), len(hits)
         if count < len(result.hits):
             made = behind(made, result.hits[count:], result.hits[count - 1])
         return made.top(self.stage.k)
 
-    def _scored(self, pairs: Sequence[Pair]) -> list[Scores]:
-        """For each pair what each model says."""
-        return list(zip(*(pairing.scored(pairs) for pairing in self._pairings.values()), strict=True))
+
+def _pairs(result: Result, hits: Sequence[Hit]) -> list[Pair]:
+    return [(result.query.text, indexed_text(hit.document)) for hit in hits]
+
+
+def _scored(pairing: Pairing, asked: Sequence[Sequence[Pair]]) -> list[list[float]]:
+    """As many rows as given, in one call: the model fills its batches across questions."""
+    scores = iter(pairing.scored([pair for pairs in asked for pair in pairs]))
+    return [list(islice(scores, len(pairs))) for pairs in asked]
+
+
+def _read_closely(pairing: Pairing, batch: Sequence[Result], hits: Sequence[Sequence[Hit]]) -> list[Sequence[Hit]]:
+    """The hits, the best of each result with this model's word, too."""
+    places = [best_first(each, dict(enumerate(mixed(each))))[:CLOSELY] for each in hits]
+    best = [[each[at] for at in found] for each, found in zip(hits, places, strict=True)]
+    rows = _scored(pairing, list(map(_pairs, batch, best)))
+    return [
+        with_step(each, pairing.model, zip(*found, strict=True))
+        for each, *found in zip(hits, places, rows, strict=True)
+    ]
 
 
 def rerank(k: int = 10, model: str | None = None, *, top: int | None = None, budget: float | None = None) -> Stage:
     """The best `k` of a ranking, by a cross-encoder (a folder or a hub name), or by what the package brings.
 
     Without a `model` it is the weighted mean of standard scores (`sage_nb.retrieval.mixture`): of the bundled late
-    interaction, and of the BM25 and dense scores that the hits came with, or of their ranking where they have none.
-    Such a score says which passage is better for this question, not how good it is. `model="sage-reranker"` is the
-    cross-encoder that the package brings; its card in `sage_nb/models/reranker` says why it is not the default.
+    interaction, of the BM25 and dense scores that the hits came with, or of their ranking where they have none, and of
+    the bundled cross-encoder for the 20 best by these. Such a score says which passage is better for this question, not
+    how good it is. `model="sage-reranker"` is that cross-encoder alone; its card lies in `sage_nb/models/reranker`.
 
-    `top=30` reranks the first 30 only; `budget=100` as many, from the first on, as 100 milliseconds a question allow.
-    The others stay behind them in the order they had, as far as `k` reaches. A cascade is two of them, the cheap model
-    first. A result for which the time did not suffice says so; it is not kept in a cache, the scores of its pairs are.
+    `top=30` reranks the first 30 only; `budget=100` as many, from the first on, as 100 milliseconds a question allow:
+    the mixture does without the cross-encoder then. The others stay behind them in the order they had, as far as `k`
+    reaches. A cascade is two of them, the cheap model first. A result for which the time did not suffice says so; it is
+    not kept in a cache, the scores of its pairs are.
 
     >>> rerank(k=5, model="models/mine")
     rerank(k=5, model='models/mine')

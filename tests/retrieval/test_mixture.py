@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given as for_all
@@ -9,8 +10,10 @@ from hypothesis import strategies
 
 import sage_nb as sage
 from sage_nb.models.registry import LATE_INTERACTION, Models
+from sage_nb.models.weights import RERANKER
 from sage_nb.records.values import Document, Hit, Step
-from sage_nb.retrieval.mixture import EARLIER, MODELS_MIXED, mixed
+from sage_nb.retrieval.mixture import CLOSELY, EARLIER, MODELS_MIXED, mixed
+from sage_nb.retrieval.rerank import Rerank
 from sage_nb.runtime.cellcache.store import CellCache
 from tests.retrieval.laws import QUESTIONS, animals, check_value, given, run_cached
 
@@ -74,6 +77,40 @@ def test_each_hit_tells_what_the_model_said():
     np.testing.assert_allclose([said[name] for name, _ in TEXTS], wanted, atol=0.01)
     best = max(found, key=lambda hit: hit.scores[LATE_INTERACTION])
     assert {step.stage: step.rank for step in best.steps}[LATE_INTERACTION] == 1
+
+
+def read_closely(found):
+    """The hits that the cross-encoder read, and the others."""
+    return [[hit for hit in found if (RERANKER in hit.scores) is wanted] for wanted in (True, False)]
+
+
+MANY = [(f"d{n}", f"The lock of door {n} is held by thread {n * n}.", 30.0 - n) for n in range(30)]
+
+
+def test_the_cross_encoder_reads_the_best_by_all_else():
+    found = (given(*MANY) >> sage.rerank(k=30)).search("who holds the lock of door 7?")
+    read, left = read_closely(found)
+    assert (len(read), len(left)) == (CLOSELY, 30 - CLOSELY)
+    bare = [msgspec.structs.replace(hit, steps=tuple(s for s in hit.steps if s.stage != RERANKER)) for hit in found]
+    came = [msgspec.structs.replace(hit, score=hit.scores["given"]) for hit in bare]  # as they came to the reranker
+    without = {hit.document.id: score for hit, score in zip(found, mixed(came), strict=True)}
+    assert min(without[hit.document.id] for hit in read) > max(without[hit.document.id] for hit in left)
+    pairs = [("who holds the lock of door 7?", hit.document.text) for hit in read]
+    wanted = Models().cross_encoder(RERANKER).score(pairs)
+    np.testing.assert_allclose([hit.scores[RERANKER] for hit in read], wanted, atol=0.1)
+    assert {step.rank for hit in read for step in hit.steps if step.stage == RERANKER} == set(range(1, CLOSELY + 1))
+
+
+def test_its_word_decides_among_them():
+    """Those that it did not read count as the worst that it read."""
+    found = mixed(hits(*({"bm25": 2.0, RERANKER: each} for each in (1.0, 3.0, -2.0)), {"bm25": 2.0}))
+    assert found[1] > found[0] > found[2] == found[3]
+
+
+def test_where_time_counts_it_is_not_asked():
+    read, left = read_closely((given(*MANY) >> sage.rerank(k=30, budget=1e6)).search("who holds the lock?"))
+    assert (read, len(left)) == ([], 30)
+    assert Rerank(budget=9.0).models == [LATE_INTERACTION]
 
 
 @pytest.mark.parametrize("how", [{"k": 20}, {"k": 20, "top": 7}, {"k": 20, "budget": 1e6}])

@@ -109,14 +109,6 @@ class Counting(Tally):
         self._work.end()
 
 
-class Idle:
-    """An actor that does nothing."""
-
-    def there(self) -> bool:
-        """It is."""
-        return True
-
-
 class Together(SourceFunction[int]):
     """Numbers, once so many subtasks have each put a file in a folder."""
 
@@ -236,15 +228,12 @@ def _first() -> float:
 
 def _bare() -> float:
     """Seconds that Ray itself takes to start a cluster and as many actors as `_first` has."""
-    import ray
-
-    from sage_nb.runtime.ray.cluster import ClusterOptions, connect, leave
+    from sage_nb.runtime.ray.cluster import leave
+    from sage_nb.runtime.ray.simulated import idle_actors
 
     leave()
     begun = time.perf_counter()
-    connect(ClusterOptions(num_cpus=CPUS))
-    actors = [ray.remote(Idle).options(num_cpus=0).remote() for _ in range(CPUS + 1)]
-    ray.get([actor.there.remote() for actor in actors])
+    idle_actors(CPUS, CPUS + 1)
     return time.perf_counter() - begun
 
 

@@ -1,4 +1,4 @@
-"""Several nodes on one machine, as Ray's own tests have them: for measuring and testing without a cluster."""
+"""Several nodes on one machine, as Ray's own tests have them, and a bare cluster: for measuring and testing."""
 
 from __future__ import annotations
 
@@ -55,6 +55,21 @@ class SimulatedCluster:
         """End all of it."""
         ray.shutdown()
         self._cluster.shutdown()
+
+
+class Idle:
+    """An actor that does nothing."""
+
+    def there(self) -> bool:
+        """It is."""
+        return True
+
+
+def idle_actors(cpus: int, count: int) -> None:
+    """Start a cluster and actors that do nothing: what Ray itself takes for it is the least that a job can take."""
+    connect(ClusterOptions(num_cpus=cpus))
+    actors = [ray.remote(Idle).options(num_cpus=0).remote() for _ in range(count)]
+    ray.get([actor.there.remote() for actor in actors])
 
 
 @contextmanager

@@ -29,11 +29,11 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class Figure:
-    """Something measured several times, and how good its median should be."""
+    """Something measured several times, and how good its median should be; without a bar any is."""
 
     name: str
     unit: str
-    bar: float
+    bar: float | None
     least: bool  # whether the bar is the least allowed, or the most
     values: Sequence[float]
 
@@ -45,15 +45,18 @@ class Figure:
     @property
     def met(self) -> bool:
         """Whether the median is on the right side of the bar."""
+        if self.bar is None:
+            return True
         return self.median >= self.bar if self.least else self.median <= self.bar
 
     @property
     def row(self) -> list[str]:
         """As shown."""
-        sign = ">=" if self.least else "<="
         spread = f"{_short(min(self.values))} .. {_short(max(self.values))}"
-        verdict = "yes" if self.met else "NO"
-        return [self.name, self.unit, _short(self.median), spread, f"{sign} {_short(self.bar)}", verdict]
+        shown = [self.name, self.unit, _short(self.median), spread]
+        if self.bar is None:
+            return [*shown, "", ""]
+        return [*shown, f"{'>=' if self.least else '<='} {_short(self.bar)}", "yes" if self.met else "NO"]
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from typing import Any
 
 from sage_nb.cli.bench_cache import bench_cache
 from sage_nb.cli.bench_levels import bench_levels
+from sage_nb.cli.bench_limit import bench_limit
 from sage_nb.cli.bench_quality import bench_quality
 from sage_nb.cli.bench_ray import bench_ray, bench_scale
 from sage_nb.cli.bench_sources import bench_sources
+from sage_nb.cli.bench_start import bench_start
 from sage_nb.cli.bench_stream import bench_stream
 from sage_nb.cli.cluster import status
 from sage_nb.cli.demo import demo
@@ -86,6 +88,7 @@ def _add_benches(commands: Any) -> None:
     cache.set_defaults(run=lambda options: bench_cache(options.out, options.repeats, options.questions))
     _add_retrieval_benches(bench)
     _add_ray_benches(bench)
+    _add_machine_benches(bench)
 
 
 def _add_retrieval_benches(bench: Any) -> None:
@@ -121,6 +124,20 @@ def _add_ray_benches(bench: Any) -> None:
     scale.add_argument("--tasks", type=int, default=200, help="tasks for each node (default 200)")
     scale.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     scale.set_defaults(run=lambda options: bench_scale(options.out, options.nodes, options.tasks))
+
+
+def _add_machine_benches(bench: Any) -> None:
+    limit = bench.add_parser("limit", help="the machine's rate of matrix products and memory, and the models' share")
+    limit.add_argument("--repeats", type=int, default=5, help="how often to measure each figure (default 5)")
+    limit.add_argument("--scale", type=float, default=1.0, help="share of the usual sizes and times (default 1)")
+    limit.add_argument("--passages", type=int, default=512, help="passages that models are given (default 512)")
+    limit.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    limit.set_defaults(run=lambda o: bench_limit(o.out, o.repeats, o.scale, o.passages))
+    start = bench.add_parser("start", help="how long importing, %%load_ext and the first cells of a kernel take")
+    start.add_argument("--repeats", type=int, default=5, help="kernels to start (default 5)")
+    start.add_argument("--documents", type=int, default=1000, help="documents of the collection (default 1000)")
+    start.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    start.set_defaults(run=lambda options: bench_start(options.out, options.repeats, options.documents))
 
 
 def _index(options: argparse.Namespace) -> None:

@@ -106,7 +106,12 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_HOME[name]), name)
     if name in _ROOMS:
         return import_module(f"sage_nb.{name}")
-    raise AttributeError(f"module 'sage_nb' has no attribute {name!r}")
+    raise AttributeError(f"module 'sage_nb' has no attribute {name!r}{_nearest(name)}")
+
+
+def _nearest(name: str) -> str:
+    near = [] if name.startswith("_") else import_module("difflib").get_close_matches(name, __all__, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def __dir__() -> list[str]:

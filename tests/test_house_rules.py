@@ -90,5 +90,5 @@ def test_every_public_name_is_there_and_documented():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'rernk'"):
+    with pytest.raises(AttributeError, match="no attribute 'rernk'; did you mean 'rerank'\\?"):
         _ = sage_nb.rernk

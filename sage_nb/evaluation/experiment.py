@@ -18,6 +18,7 @@ from sage_nb.evaluation.plan import Comparing, Plan, planned, stages_of
 from sage_nb.records.values import Query
 from sage_nb.retrieval.answered import Answered
 from sage_nb.retrieval.questions import as_queries
+from sage_nb.retrieval.recall import Cell
 from sage_nb.retrieval.run import Run
 from sage_nb.retrieval.stage import Stage
 from sage_nb.retrieval.together import Together, together
@@ -122,6 +123,8 @@ def experiment(
     - `answers`: reference answers by question, a text or several that are as good.
     - `judge`: a generator that grades answers against them by the prompt "judge", 0 to 1, for the measure Judge.
     - `env`: the environment that they run in.
+    - `cell`: a name. What stages give is then looked for in the cache of `%%sage` cells, and kept there under it: run
+      again, or with one pipeline more, an experiment computes only what is new.
 
     Raises BadValueError where no question is judged or a measure is not known, UnknownNameError for another baseline,
     and what stops a pipeline.
@@ -159,14 +162,15 @@ class Begun:
     asked: Sequence[Query]
     left_out: int
     together: Together
+    cell: Cell | None = None
 
     @classmethod
     def of(cls, pipelines: Mapping[str, Stage], queries: object, qrels: Qrels | None, how: Comparing) -> Begun:
         """Checked, and begun."""
         stages = stages_of(pipelines)
         plan, given = planned(stages, qrels, how), as_queries(queries)
-        asked = plan.judged(given)
-        return cls(stages, plan, asked, len(given) - len(asked), together(stages, asked, plan.assessor.env))
+        asked, cell = plan.judged(given), Cell.at_home(plan.cell) if plan.cell else None
+        return cls(stages, plan, asked, len(given) - len(asked), together(stages, asked, plan.assessor.env, cell), cell)
 
     def finished(self) -> Experiment:
         """The experiment, once all runs have ended; raises what made one fail."""
@@ -179,6 +183,9 @@ class Begun:
         for name, run in runs.items():
             values[name], remarks = _measured(plan, self.stages[name], run)
             said += [f"{name}: {each}" for each in (*_troubles(run), *remarks)]
+        if self.cell is not None:
+            said += self.cell.cache.notes
+            self.cell.cache.close()
         return {
             "pipelines": self.stages,
             "questions": {query.id: query for query in self.asked},

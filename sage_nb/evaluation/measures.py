@@ -74,16 +74,29 @@ def _grades(given: Mapping[str, int]) -> dict[str, int]:
 def measure_called(name: str) -> object:
     """ir-measures' own measure of that name.
 
-    Raises BadValueError where there is none.
+    Raises BadValueError where there is none; where trec_eval has it, that says what it is called here.
 
     >>> measure_called("nDCG@10")
     nDCG@10
+    >>> measure_called("ndcg_cut_10")
+    Traceback (most recent call last):
+    sage_nb.errors.BadValueError: unknown measure 'ndcg_cut_10'; its name here is nDCG@10
     """
     import ir_measures
 
     try:
         return ir_measures.parse_measure(name)
     except (NameError, ValueError, SyntaxError) as unknown:
-        raise BadValueError(
-            f"unknown measure {name!r}; name one of ir-measures', such as nDCG@10, R@100, RR, AP"
-        ) from unknown
+        known = _of_trec_eval(name)
+        mend = f"its name here is {known}" if known else "name one of ir-measures', such as nDCG@10, R@100, RR, AP"
+        raise BadValueError(f"unknown measure {name!r}; {mend}") from unknown
+
+
+def _of_trec_eval(name: str) -> str:
+    """What a measure is called here whose name is trec_eval's; "" where it is nobody's."""
+    import ir_measures
+
+    try:
+        return ", ".join(map(str, ir_measures.parse_trec_measure(name)))
+    except ValueError:
+        return ""

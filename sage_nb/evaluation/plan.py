@@ -28,6 +28,7 @@ class Comparing(TypedDict, total=False):
     answers: Mapping[str, str | Sequence[str]]
     judge: Judge | None
     env: Runner | None
+    cell: str | None
 
 
 OPTIONS = frozenset(Comparing.__annotations__)
@@ -43,6 +44,7 @@ class Plan:
     correction: str | None
     qrels: Qrels
     assessor: Assessor
+    cell: str | None
 
     @property
     def rankings(self) -> list[str]:
@@ -81,8 +83,8 @@ def planned(stages: Mapping[str, Stage], qrels: Qrels | None, how: Comparing) ->
     """
     if unknown := [name for name in how if name not in OPTIONS]:
         raise UnknownNameError.of("option of experiment()", unknown[0], OPTIONS)
-    references = as_references(how.get("answers", {}))
-    default = [*(MEASURES if qrels or not references else ()), *(BY_REFERENCES if references else ())]
+    references, judgments = as_references(how.get("answers", {})), _judgments(qrels)
+    default = [*(MEASURES if judgments or not references else ()), *(BY_REFERENCES if references else ())]
     measures = _measures(how.get("measures", default))
     baseline, test, correction = how.get("baseline"), how.get("test", "randomisation"), how.get("correction", "holm")
     if baseline is not None and baseline not in stages:
@@ -94,9 +96,19 @@ def planned(stages: Mapping[str, Stage], qrels: Qrels | None, how: Comparing) ->
     if (JUDGE in measures) != (how.get("judge") is not None):
         raise BadValueError('the measure "Judge" and judge=, a generator that grades answers, go together; give both')
     own = tuple(name for name in measures if name in ANSWER_MEASURES)
-    return Plan(
-        measures, baseline, test, correction, qrels or {}, Assessor(own, references, how.get("judge"), how.get("env"))
-    )
+    if not isinstance(cell := how.get("cell"), str | None) or cell == "":
+        raise BadValueError(f"cell= of experiment() is a name to keep results under, a text, got {cell!r:.80}")
+    assessor = Assessor(own, references, how.get("judge"), how.get("env"))
+    return Plan(measures, baseline, test, correction, judgments, assessor, cell)
+
+
+def _judgments(given: object) -> Qrels:
+    if not isinstance(given, Mapping | None):
+        raise BadValueError(
+            f"qrels are grades by document by question, as in {{'q1': {{'d1': 1}}}}, got {type(given).__name__}; "
+            "read_qrels(path) reads a file, {q: dict(zip(of.docno, of.label)) for q, of in df.groupby('qid')} a frame"
+        )
+    return given or {}
 
 
 def _measures(given: Sequence[str]) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ def notes(of: Experiment) -> Iterator[str]:
 
 def costs(of: Experiment, name: str) -> list[str]:
     """The cost columns' cells."""
-    return [_cost(value) for value in (of.costs[name][each] for each in cost_names(of))]
+    return [figure(value) for value in (of.costs[name][each] for each in cost_names(of))]
 
 
 def cost_names(of: Experiment) -> Sequence[str]:
@@ -143,10 +143,18 @@ def cost_names(of: Experiment) -> Sequence[str]:
     return [each for at, each in enumerate(first) if not at or any(cost[each] for cost in of.costs.values())]
 
 
-def _cost(value: float) -> str:
+def figure(value: float) -> str:
+    """A cost as it is read: a count in full, a measured time by its first three digits.
+
+    >>> figure(21000), figure(1183.4), figure(11.94), figure(0.5), figure(float("nan"))
+    ('21,000', '1,180', '11.9', '0.5', 'cached')
+    """
     if isinstance(value, int):
         return f"{value:,}"
-    return CACHED if isnan(value) else f"{value:,.3g}"
+    if isnan(value):
+        return CACHED
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
 def _cell(of: Experiment, name: str, measure: str, *, bold: bool) -> Html:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any
 
 from sage_nb.errors import BadValueError, SageError, UnknownNameError
@@ -257,7 +257,7 @@ def _explained(wrong: Exception, source: str, namespace: Namespace) -> Exception
     frames = traceback.extract_tb(wrong.__traceback__)
     own = [frame for frame in frames if _is_ours(frame)]
     shallow = isinstance(wrong, SageError) or _is_ours(frames[-1])
-    if not own or not (shallow or _is_call_mistake(wrong) or _is_of_module(wrong)):
+    if not own or not (shallow or _is_call_mistake(wrong) or _is_lacking(wrong, frames)):
         return wrong
     joined, line = join_lines(source), own[-1].lineno or 1
     before = joined.text.split("\n")[line - 1].encode()[: getattr(own[-1], "colno", 0) or 0]  # Python counts bytes
@@ -271,9 +271,9 @@ def _is_call_mistake(wrong: Exception) -> bool:
     return isinstance(wrong, TypeError) and "argument" in str(wrong)
 
 
-def _is_of_module(wrong: Exception) -> bool:
-    """Whether a module was asked for a name it lacks; one that hands its names on says so in a frame of its own."""
-    return isinstance(wrong, AttributeError) and isinstance(wrong.obj, ModuleType)
+def _is_lacking(wrong: Exception, frames: Sequence[traceback.FrameSummary]) -> bool:
+    """Whether the cell asked for an attribute that is not there, of what says so in a frame of its own."""
+    return isinstance(wrong, AttributeError) and frames[-1].name == "__getattr__" and _is_ours(frames[-2])
 
 
 def _sentence(wrong: Exception, namespace: Namespace) -> str:
@@ -282,7 +282,8 @@ def _sentence(wrong: Exception, namespace: Namespace) -> str:
             near = _near(name, namespace)
             return str(UnknownNameError.of("name", name, near)) if near else f"the name {name!r} is not defined"
         case AttributeError(name=str(name)) if wrong.obj is not None:
-            return f"{str(wrong).partition('. Did you mean')[0]}{_hint(name, dir(wrong.obj))}"
+            said = str(wrong).partition(". Did you mean")[0]
+            return said if ";" in said else f"{said}{_hint(name, dir(wrong.obj))}"  # ours say what is meant
         case TypeError() if found := re.search(r"unexpected keyword argument '(\w+)'", str(wrong)):
             return f"{str(wrong).partition('. Did you mean')[0]}{_hint(found[1], _parameters(str(wrong), namespace))}"
     return str(wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 from sage_nb.evaluation.experiment import Experiment
+from sage_nb.evaluation.report import figure
 from sage_nb.evaluation.sweep import Sweep
 from sage_nb.notebook.experiment_facts import COST, front_of, parameters_of
 from sage_nb.records.plot import Series, plot
@@ -41,7 +42,7 @@ def _front(experiment: Experiment, measure: str) -> str:
 
     def spot(name: str) -> tuple[float, float, str]:
         cost, mean = experiment.costs[name][COST], means[name][measure]
-        return cost, mean, f"{name}: {mean:.4f}, {cost:.3g} {COST}"
+        return cost, mean, f"{name}: {mean:.4f}, {figure(cost)} {COST}"
 
     others = [name for name in experiment.names if name not in best and isfinite(experiment.costs[name][COST])]
     series = [

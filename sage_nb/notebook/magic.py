@@ -18,7 +18,7 @@ from sage_nb.notebook.display import RunView
 from sage_nb.notebook.experiment_cell import ExperimentOptions, ExperimentShown, begin_experiment, variants_of
 from sage_nb.notebook.lines import answer
 from sage_nb.notebook.live import LiveDisplay
-from sage_nb.notebook.options import CellOptions, parallelism
+from sage_nb.notebook.options import CellOptions, parallelism, unquoted
 from sage_nb.notebook.session import Session
 
 
@@ -59,7 +59,7 @@ class SageMagics(Magics):
             raise
 
     def _cell(self, line: str, source: str) -> object:
-        given = {name: value for name, value in vars(parse_argstring(self.sage, line)).items() if value is not None}
+        given = _given(self.sage, line)
         options = CellOptions(**{**self._config.defaults(), **given})
         names = self._shell.user_ns
         stage = pipeline_of(source, names)
@@ -115,8 +115,7 @@ class SageMagics(Magics):
             raise
 
     def _experiment(self, line: str, source: str) -> None:
-        asked = vars(parse_argstring(self.sage_experiment, line))
-        given = {name: value for name, value in asked.items() if value is not None}
+        given = _given(self.sage_experiment, line)
         own = {each.name: given.pop(each.name) for each in fields(ExperimentOptions) if each.name in given}
         defaults = {name: value for name, value in self._config.defaults().items() if name != "top"}
         options = ExperimentOptions(CellOptions(**{**defaults, **given}), **own)
@@ -135,6 +134,11 @@ class SageMagics(Magics):
             print("".join(shown), end="")  # noqa: T201  this is the command's answer
             return None
         return answer(line, self._session, self._shell.user_ns)
+
+
+def _given(magic: Any, line: str) -> dict[str, Any]:
+    """The options that a cell's first line has."""
+    return {name: unquoted(value) for name, value in vars(parse_argstring(magic, line)).items() if value is not None}
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -65,3 +65,13 @@ def parallelism(text: str) -> int | Literal["auto"]:
         return int(text)
     except ValueError as error:
         raise BadValueError(f'--parallelism takes a whole number or "auto", got {text!r}') from error
+
+
+def unquoted(value: Any) -> Any:
+    """What an option was given, without the quotes that IPython leaves around a value.
+
+    >>> unquoted('"nDCG@10, R@100"'), unquoted("it's"), unquoted(3)
+    ('nDCG@10, R@100', "it's", 3)
+    """
+    quoted = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if quoted else value

@@ -15,6 +15,7 @@ from sage_nb.records.plain import plain
 from sage_nb.records.values import Query, Result
 from sage_nb.retrieval.path import Mark, Path
 from sage_nb.retrieval.resources import Collections
+from sage_nb.retrieval.source import home
 from sage_nb.runtime.cellcache.store import CellCache, Entry
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
@@ -54,12 +55,19 @@ class Cell:
     ({'k1': b'one'}, {})
     >>> cache.close()
     >>> folder.cleanup()
+    >>> Cell.at_home("answers").cache.folder.name
+    'cache'
     """
 
     name: str
     cache: CellCache
     fresh: bool = False
     every: float = 0.0
+
+    @classmethod
+    def at_home(cls, name: str) -> Cell:
+        """One whose cache is that of `%%sage` cells, in `SAGE_HOME`, else in `.sage`."""
+        return cls(name, CellCache(home() / "cache"))
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Those values that are held."""

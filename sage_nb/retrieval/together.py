@@ -49,14 +49,18 @@ class Together:
 
 
 def together(
-    pipelines: Mapping[str, Stage], queries: Sequence[Query], env: Environment | None = None, **how: Unpack[How]
+    pipelines: Mapping[str, Stage],
+    queries: Sequence[Query],
+    env: Environment | None = None,
+    cell: Cell | None = None,
+    **how: Unpack[How],
 ) -> Together:
     """Begin to ask all of these pipelines, in the settings of `env`; equal parts of their expressions are one operator.
 
     Parts are equal where what they depend on is: a function written twice is one. (A source of `multi_source` is not
-    equal to the same pipeline outside of one: it may be late, or fail.) Where `env` has a `Cell`, results are found in
-    its cache and kept there, under the keys of a run of any one of the pipelines. Unless `env` has operators of several
-    subtasks, they compute in turn, so that the time of each can be told.
+    equal to the same pipeline outside of one: it may be late, or fail.) Where there is a `cell`, or `env` has one,
+    results are found in its cache and kept there, under the keys of a run of any one of the pipelines. Unless `env` has
+    operators of several subtasks, they compute in turn, so that the time of each can be told.
 
     >>> calls = []
     >>> def look(result):
@@ -70,6 +74,7 @@ def together(
     (3, 2)
     """
     given, shared = env or LocalEnvironment("experiment"), Shared()
+    given = given if cell is None else given.lending(cell)
     scratch = given.lending(Turns()) if given.parallelism == 1 else given.anew()
     begin = Path(shared=shared) if scratch.resource(Cell) is None else Path.kept(shared)
     asked = scratch.from_collection([Result(query) for query in queries], name="questions")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import reduce
 from operator import and_
+from typing import TYPE_CHECKING, NoReturn
 
 from typing_extensions import Unpack
 
@@ -17,6 +19,8 @@ from sage_nb.retrieval.hybrid import Hybrid
 from sage_nb.retrieval.lexical import Lexical
 from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Stage
+
+ASKED = {"search", "query", "retrieve", "run", "transform", "as_retriever", "as_query_engine"}  # of others
 
 
 class View:
@@ -38,6 +42,11 @@ class View:
 
     def __repr__(self) -> str:
         return repr(self._source)
+
+    if not TYPE_CHECKING:  # which would take it that there is every attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{_instead(self, name)}")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, View) and self._source == other._source
@@ -99,3 +108,11 @@ class View:
             raise UnknownNameError.of("argument of hierarchical()", min(unknown), Belonging.__annotations__)
         source = self._source
         return Hierarchical(source, coarse or coarse_of(source), fine or fine_of(source), k=k, **how)
+
+
+def _instead(view: View, name: str) -> str:
+    """What somebody may have meant who asks for an attribute that there is not."""
+    if name in ASKED:
+        return f"; a pipeline is what is asked, as in {view.name}.hybrid(k=10).search('…') or .run([…])"
+    near = [] if name.startswith("_") else get_close_matches("lexical" if name == "bm25" else name, dir(view), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

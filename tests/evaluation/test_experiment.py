@@ -190,6 +190,12 @@ def test_one_pipeline_is_measured_and_compared_with_nothing():
         ),
         (lambda: sage.experiment(PIPES, QUESTIONS, {}), BadValueError, "the first there 'none'"),
         (lambda: compared(measures=["nDGC@10"]), BadValueError, "unknown measure 'nDGC@10'"),
+        (lambda: compared(measures=["map"]), BadValueError, "unknown measure 'map'; its name here is AP"),
+        (
+            lambda: sage.experiment(PIPES, QUESTIONS, [("q0", "a", 1)]),
+            BadValueError,
+            "qrels are grades by document by question, .* got list; read_qrels.path. reads a file",
+        ),
         (lambda: compared(measures="RR"), BadValueError, "measures= of experiment.. is a list of different names"),
         (lambda: compared(measures=["RR", "RR"]), BadValueError, "a list of different names, got .'RR', 'RR'."),
         (lambda: compared(baseline="god"), UnknownNameError, "unknown baseline 'god'; did you mean 'good'?"),

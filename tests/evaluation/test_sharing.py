@@ -276,3 +276,24 @@ def test_a_new_variant_costs_what_is_new_in_it_and_a_cell_has_use_for_all_of_it(
     run = session.begin(book.lexical(4) >> sage.rerank(2), queries, CellOptions(on="questions"), "").run
     assert run.results == more.runs["two"].results
     assert sum(each["computed"] for each in run.stages.values()) == 0
+
+
+def test_an_experiment_with_a_cell_computes_what_is_new(book):
+    questions, qrels = {**QUESTIONS, "q6": "who is a?"}, {**QRELS, "q6": {"a": 1}}
+    one, two = book.lexical(4) >> sage.rerank(2), book.lexical(3)
+    searched, reranked, other = "Collection('book').lexical(k=4)", "rerank(k=2)", "Collection('book').lexical(k=3)"
+    first = sage.experiment({"one": one}, QUESTIONS, QRELS, cell="fusion")
+    more = sage.experiment({"one": one, "two": two}, questions, qrels, cell="more")
+    assert computed(first) == {searched: 6, reranked: 6}
+    assert computed(more) == {searched: 1, reranked: 1, other: 7}
+    assert {stage.cell for stage in Session().cache.facts().stages} == {"fusion", "more"}
+    assert computed(sage.sweep(book.lexical, QUESTIONS, QRELS, k=[3, 4], cell="swept")) == {}
+    alone = sage.experiment({"one": one}, QUESTIONS, QRELS)
+    assert computed(alone) == computed(first)  # who names no cell, has none
+    assert alone.values == first.values
+
+
+@pytest.mark.parametrize("name", ["", 3])
+def test_a_cell_is_called_by_a_text(name):
+    with pytest.raises(sage.BadValueError, match=r"cell= of experiment\(\) is a name to keep results under"):
+        compared({"one": A}, cell=name)

@@ -46,7 +46,7 @@ def run(shell, line, body):
 def test_lines_that_name_pipelines_are_compared_in_their_order(shell, book):
     shown, wrong = run(
         shell,
-        "seen --on questions --qrels qrels --measures RR,P@1 --baseline two",
+        "seen --on 'questions' --qrels qrels --measures \"RR, P@1\" --baseline two",
         "k = 3\n_all = book.lexical(k)\ntwo = _all % 2\nreranked = (two\n  + book.lexical(1))\n>> rerank(k=1)\n",
     )
     assert wrong is None

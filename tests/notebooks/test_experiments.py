@@ -1,16 +1,18 @@
-"""The experiments: they run in a small setting and on a BEIR folder, and conclude what their own numbers say."""
+"""The experiments: they run in a small setting and on a BEIR folder, conclude what their own numbers say, and repeat
+it without asking a model anything."""
 
 from __future__ import annotations
 
+import json
 import re
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 import sage_nb as sage
 from sage_nb.records.beir import Beir
-from tests.notebooks.tutorials import FOLDER, tags
+from tests.notebooks.counting import texts_of
+from tests.notebooks.tutorials import FOLDER, PLACES, tags
 
 EXPERIMENTS = FOLDER / "experiments"
 ALL = sorted(path.stem for path in EXPERIMENTS.glob("*.ipynb"))
@@ -21,12 +23,12 @@ def experiment(name):
     return nbformat.read(EXPERIMENTS / f"{name}.ipynb", as_version=4)
 
 
-def run(notebook, parameters):
-    """The notebook, run in its folder with these lines below its parameters."""
+def run(name, parameters):
+    """The notebook, run in its folder with these lines below its parameters, and how many texts models were given."""
+    notebook = experiment(name)
     (cell,) = (each for each in notebook.cells if "parameters" in tags(each))
     cell.source += f"\n{parameters}"
-    NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(EXPERIMENTS)}}).execute()
-    return notebook
+    return notebook, texts_of(notebook, EXPERIMENTS)
 
 
 def outputs(cell):
@@ -51,8 +53,22 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.filterwarnings("ignore")  # of the kernel client's own event loop
-def test_an_experiment_runs_and_concludes_what_it_shows(name):
-    assert unsupported(run(experiment(name), "SMALL = True")) == []
+def test_an_experiment_concludes_what_it_shows_and_asks_no_model_the_second_time(name):
+    (first, given), (again, anew) = (run(name, "SMALL = True") for _ in range(2))
+    assert unsupported(first) == []
+    assert given > 100  # each document, and each question
+    assert anew == 0
+    assert outputs(again.cells[-1]) == outputs(first.cells[-1])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_kept_of_an_experiment_is_of_its_full_run_and_small(name):
+    notebook = experiment(name)
+    shown = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    assert "210 questions" in shown
+    assert len(shown) < 40_000
+    assert not [place for place in PLACES if place in shown]
+    assert unsupported(notebook) == []
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -61,6 +77,6 @@ def test_an_experiment_runs_on_a_beir_folder(tmp_path):
     documents = [sage.Document(each, f"A {each} is part of a stream.") for each in things]
     queries = tuple(sage.Query(f"q{each}", f"what is a {each}?") for each in things)
     sage.write_beir(Beir(documents, queries, {f"q{each}": {each: 1} for each in things}), tmp_path / "streams")
-    done = run(experiment("fusion_ablation"), f"FOLDER = {str(tmp_path / 'streams')!r}")
+    done, _ = run("fusion_ablation", f"FOLDER = {str(tmp_path / 'streams')!r}")
     assert "'6 documents, 6 questions'" in "\n".join(map(outputs, done.cells))
     assert unsupported(done) == []

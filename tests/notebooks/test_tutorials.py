@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import nbformat
 import pytest
 
 from tests.notebooks.tutorials import (
     FOLDER,
+    PLACES,
     UNDONE,
     do_exercises,
     exercises,
@@ -22,7 +22,6 @@ from tests.notebooks.tutorials import (
 
 ALL = sorted(path.stem for path in FOLDER.glob("0[1-9]_*.ipynb"))
 ON_RAY = {"01_distributed_pipelines"}  # test_tutorials_on_ray.py, one at a time
-PLACES = ("/tmp/", "/home/", "/usr/", "site-packages", str(Path.cwd()), str(Path.home()))
 
 
 @pytest.fixture(autouse=True)

@@ -187,3 +187,22 @@ def test_long_results_are_shown_in_part_and_told_in_text(words):
     lines = str(result).splitlines()
     assert lines[1].startswith("  1. ")
     assert len(lines) == 22
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        (lambda book: book.search("lock"), r"no attribute 'search'; a pipeline .* as in words.hybrid\(k=10\).search"),
+        (
+            lambda book: book.where(source="x").as_retriever(),
+            "'View' object has no attribute 'as_retriever'; a pipeline",
+        ),
+        (lambda book: book.bm25(k=10), "no attribute 'bm25'; did you mean 'lexical'"),
+        (lambda book: book.hybird(k=10), "no attribute 'hybird'; did you mean 'hybrid'"),
+        (lambda book: book.fit(), "no attribute 'fit'$"),
+    ],
+)
+def test_a_method_of_another_library_is_told_from_ours(words, ask, sentence):
+    with pytest.raises(AttributeError, match=sentence):
+        ask(words)
+    assert not hasattr(words, "_repr_pdf_")  # what displays look for is just not there

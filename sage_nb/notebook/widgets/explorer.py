@@ -121,8 +121,8 @@ class Explorer(Drawn):
             raise BadValueError(f"Explorer() needs a pipeline that begins with a retriever, got {pipe!r:.80}")
         given = [] if isinstance(questions, (list, tuple)) and not questions else as_queries(questions)
         if cell is None:
-            self._own_cache = CellCache(home() / "cache")
-            cell = Cell("explore", self._own_cache)
+            cell = Cell.at_home("explore")
+            self._own_cache = cell.cache
         self._given = self._turned = pipe
         self._cell, self._judged = cell, Judgments(qrels or home() / "judgments.tsv", given)
         self._facets, self._numbers, self._columns = Facets(), Numbers(), list[Column]()

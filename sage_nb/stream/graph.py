@@ -292,13 +292,18 @@ class Graph:
         return {node: uid for uid, node in self.nodes}
 
     def decided(self, parallelism: Callable[[Node], int | None]) -> Graph:
-        """The same graph with other numbers of subtasks, for the operators that get one (None: as it is)."""
+        """The same graph with other numbers of subtasks, for the operators that get one (None: as it is).
+
+        >>> graph = Graph("j", (("a", Node(MapSpec(str))), ("kept", Node(MapSpec(str), ours=True))))
+        >>> [(node.options.parallelism, node.ours) for _, node in graph.decided(lambda node: 2).nodes]
+        [(2, False), (2, True)]
+        """
         new: dict[Node, Node] = {}
         for _, node in self.nodes:
             inputs = tuple(Input(new[each.node], each.output, each.partition, each.port) for each in node.inputs)
             number = parallelism(node)
             options = node.options if number is None else replace(node.options, parallelism=number)
-            new[node] = Node(node.spec, inputs, options)
+            new[node] = replace(node, inputs=inputs, options=options)
         return replace(self, nodes=tuple((uid, new[node]) for uid, node in self.nodes))
 
     @property

@@ -1,4 +1,4 @@
-# The whole vocabulary: make demo · test (test-ray, test-browser: only what needs a cluster, a browser) · docs · lint · types · fmt. Every target sets up .venv by itself.
+# The whole vocabulary: make demo · test (test-ray, test-browser: only what needs a cluster, a browser) · docs · lint · types · fmt · bench-peers. Every target sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 ON_RAY := tests/runtime/ray $(wildcard tests/retrieval/test_*on_ray.py) tests/evaluation/test_experiment_on_ray.py tests/retrieval/test_sharded.py tests/notebooks/test_ray_kernel.py tests/notebooks/test_tutorials_on_ray.py  # each wants both cores, most share one cluster
@@ -7,7 +7,7 @@ EXTRAS := pdf,html,chinese,openai,ray-data,dev
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo docs test test-browser test-ray lint types fmt
+.PHONY: bench-peers demo docs test test-browser test-ray lint types fmt
 
 demo: .venv/ready
 	$(BIN)/sage-nb demo
@@ -36,9 +36,18 @@ fmt: .venv/ready
 	$(BIN)/ruff check --fix sage_nb tests
 	$(BIN)/ruff format sage_nb tests
 
+# The programs that `sage-nb bench index | query | lexical --peers .venv-peers/bin/python` compares with.
+bench-peers: .venv-peers/ready
+
 # torch first and alone, from its pin: a range, or another package's wish, would draw gigabytes of CUDA.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	touch .venv/ready
+
+.venv-peers/ready: tests/benchmarks/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --constraint tests/benchmarks/peers.txt torch
+	.venv-peers/bin/python -m pip install --quiet --requirement tests/benchmarks/peers.txt
+	touch .venv-peers/ready

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sage_nb.cli.bench_cache import bench_cache
+from sage_nb.cli.bench_index import bench_index
 from sage_nb.cli.bench_levels import bench_levels
 from sage_nb.cli.bench_limit import bench_limit
 from sage_nb.cli.bench_quality import bench_quality
@@ -89,6 +90,7 @@ def _add_benches(commands: Any) -> None:
     _add_retrieval_benches(bench)
     _add_ray_benches(bench)
     _add_machine_benches(bench)
+    _add_peer_benches(bench)
 
 
 def _add_retrieval_benches(bench: Any) -> None:
@@ -111,6 +113,22 @@ def _add_retrieval_benches(bench: Any) -> None:
     sources.add_argument("--into", metavar="DIR", help="where the collections are built and stay (default: nowhere)")
     sources.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     sources.set_defaults(run=lambda o: bench_sources(o.folder, o.out, o.questions, o.documents, o.into))
+
+
+def _add_peer_benches(bench: Any) -> None:
+    index = bench.add_parser("index", help="documents a second into a collection, against other programs")
+    index.add_argument("folders", nargs="+", metavar="DIR", help="BEIR folders")
+    index.add_argument("--documents", type=int, default=10_000, help="how many of each to add (default 10000)")
+    _add_peers(index, lambda o: bench_index(o.folders, o.out, o.documents, o.repeats, o.peers))
+
+
+def _add_peers(bench: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
+    bench.add_argument("--repeats", type=int, default=3, help="how often to measure each figure (default 3)")
+    bench.add_argument(
+        "--peers", metavar="PYTHON", help=".venv-peers/bin/python, by make bench-peers (default: no peers)"
+    )
+    bench.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    bench.set_defaults(run=run)
 
 
 def _add_ray_benches(bench: Any) -> None:

@@ -24,6 +24,11 @@ class Corpus:
 
     path: Path
 
+    @classmethod
+    def of(cls, folder: str | PathLike[str]) -> Corpus:
+        """Those of a test collection's folder: its corpus.jsonl or docs.jsonl, packed or not; the rest is not read."""
+        return cls(_found(Path(folder), "corpus.jsonl", "docs.jsonl"))
+
     def __iter__(self) -> Iterator[Document]:
         """The documents, in the file's order."""
         for number, line in numbered(self.path):
@@ -59,10 +64,9 @@ def read_beir(folder: str | PathLike[str], split: str = "test") -> Beir:
     (['Barriers'], {'q1': {'d1': 1}})
     """
     place = Path(folder)
-    corpus = _found(place, "corpus.jsonl", "docs.jsonl")
     qrels = read_qrels(_judgments(place, split))
     queries = read_queries(_found(place, "queries.jsonl"))
-    return Beir(Corpus(corpus), tuple(query for query in queries if query.id in qrels), qrels)
+    return Beir(Corpus.of(place), tuple(query for query in queries if query.id in qrels), qrels)
 
 
 def write_beir(collection: Beir, folder: str | PathLike[str], split: str = "test") -> None:

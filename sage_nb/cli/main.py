@@ -11,8 +11,10 @@ from typing import Any
 from sage_nb.cli.bench_cache import bench_cache
 from sage_nb.cli.bench_index import bench_index
 from sage_nb.cli.bench_levels import bench_levels
+from sage_nb.cli.bench_lexical import bench_lexical
 from sage_nb.cli.bench_limit import bench_limit
 from sage_nb.cli.bench_quality import bench_quality
+from sage_nb.cli.bench_query import bench_query
 from sage_nb.cli.bench_ray import bench_ray, bench_scale
 from sage_nb.cli.bench_sources import bench_sources
 from sage_nb.cli.bench_start import bench_start
@@ -120,6 +122,14 @@ def _add_peer_benches(bench: Any) -> None:
     index.add_argument("folders", nargs="+", metavar="DIR", help="BEIR folders")
     index.add_argument("--documents", type=int, default=10_000, help="how many of each to add (default 10000)")
     _add_peers(index, lambda o: bench_index(o.folders, o.out, o.documents, o.repeats, o.peers))
+    query = bench.add_parser("query", help="hybrid retrieval and reranking, against other programs")
+    query.add_argument("folder", metavar="DIR", help="a BEIR folder")
+    query.add_argument("--questions", type=int, default=100, help="how many to ask (default 100)")
+    _add_peers(query, lambda o: bench_query(o.folder, o.out, o.questions, o.repeats, o.peers))
+    lexical = bench.add_parser("lexical", help="BM25 over made-up documents, against other libraries")
+    lexical.add_argument("--documents", type=int, default=100_000, help="how many (default 100000)")
+    lexical.add_argument("--questions", type=int, default=500, help="how many to ask (default 500)")
+    _add_peers(lexical, lambda o: bench_lexical(o.out, o.documents, o.questions, o.repeats, o.peers))
 
 
 def _add_peers(bench: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:

@@ -64,9 +64,10 @@ def read_beir(folder: str | PathLike[str], split: str = "test") -> Beir:
     (['Barriers'], {'q1': {'d1': 1}})
     """
     place = Path(folder)
+    documents = Corpus.of(place)
     qrels = read_qrels(_judgments(place, split))
     queries = read_queries(_found(place, "queries.jsonl"))
-    return Beir(Corpus.of(place), tuple(query for query in queries if query.id in qrels), qrels)
+    return Beir(documents, tuple(query for query in queries if query.id in qrels), qrels)
 
 
 def write_beir(collection: Beir, folder: str | PathLike[str], split: str = "test") -> None:

@@ -13,12 +13,14 @@ from sage_nb.cli.bench_index import bench_index
 from sage_nb.cli.bench_levels import bench_levels
 from sage_nb.cli.bench_lexical import bench_lexical
 from sage_nb.cli.bench_limit import bench_limit
+from sage_nb.cli.bench_memory import bench_memory
 from sage_nb.cli.bench_quality import bench_quality
 from sage_nb.cli.bench_query import bench_query
 from sage_nb.cli.bench_ray import bench_ray, bench_scale
 from sage_nb.cli.bench_sources import bench_sources
 from sage_nb.cli.bench_start import bench_start
 from sage_nb.cli.bench_stream import bench_stream
+from sage_nb.cli.bench_sweep import bench_sweep
 from sage_nb.cli.cluster import status
 from sage_nb.cli.demo import demo
 from sage_nb.cli.groups import INSTALLED, make_groups
@@ -161,6 +163,17 @@ def _add_machine_benches(bench: Any) -> None:
     limit.add_argument("--passages", type=int, default=512, help="passages that models are given (default 512)")
     limit.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     limit.set_defaults(run=lambda o: bench_limit(o.out, o.repeats, o.scale, o.passages))
+    memory = bench.add_parser("memory", help="opening a large collection, its memory, and what its size costs")
+    memory.add_argument("--repeats", type=int, default=5, help="how often to measure each figure (default 5)")
+    memory.add_argument("--scale", type=float, default=1.0, help="share of the usual passages (default 1)")
+    memory.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    memory.set_defaults(run=lambda options: bench_memory(options.out, options.repeats, options.scale))
+    swept = bench.add_parser("sweep", help="variants of a pipeline as one graph, against their distinct stages")
+    swept.add_argument("--repeats", type=int, default=3, help="how often to measure each figure (default 3)")
+    swept.add_argument("--questions", type=int, default=50, help="questions asked (default 50)")
+    swept.add_argument("--documents", type=int, default=1000, help="documents of the collection (default 1000)")
+    swept.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    swept.set_defaults(run=lambda o: bench_sweep(o.out, o.repeats, o.questions, o.documents))
     start = bench.add_parser("start", help="how long importing, %%load_ext and the first cells of a kernel take")
     start.add_argument("--repeats", type=int, default=5, help="kernels to start (default 5)")
     start.add_argument("--documents", type=int, default=1000, help="documents of the collection (default 1000)")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
-
-from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
-from IPython.core.interactiveshell import InteractiveShell
 
 from sage_nb.notebook.cell import vocabulary
 from sage_nb.notebook.lines import COMMANDS
@@ -24,19 +21,6 @@ OF_EXPERIMENTS = (
     "--on", "--qrels", "--answers", "--measures", "--baseline", "--test", "--correction", "--judge", "--env",
     "--parallelism", "--gpus", "--fresh", "--checkpoint-every",
 )  # fmt: skip
-
-
-def completer(shell: InteractiveShell, session: Session) -> Callable[[CompletionContext], SimpleMatcherResult]:
-    """A matcher for IPython's completer."""
-
-    @context_matcher(identifier="sage_nb")  # type: ignore[untyped-decorator]
-    def sage_nb(context: CompletionContext) -> SimpleMatcherResult:
-        offered = offers(context.full_text, context.cursor_line, context.cursor_position, shell.user_ns, session)
-        found = [SimpleCompletion(text=each, type="magic") for each in offered if each.startswith(context.token)]
-        return SimpleMatcherResult(completions=found)
-
-    matcher: Callable[[CompletionContext], SimpleMatcherResult] = sage_nb
-    return matcher
 
 
 def offers(text: str, line: int, column: int, names: dict[str, Any], session: Session) -> list[str]:

@@ -1,35 +1,48 @@
-"""`%%sage` and `%sage`: IPython in a few lines; what they do is in `cell`, `session` and `lines`."""
+"""`%%sage` and `%sage`: IPython in a few lines; what they do is in `cell`, `session` and `lines`.
+
+These are loaded when first used: with them `%load_ext` takes several times as long, and a notebook that asks nothing
+has no use for them.
+"""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from sage_nb.errors import SageError
-from sage_nb.notebook.cell import begin, failure_of, pipeline_of, questions_of
-from sage_nb.notebook.completion import completer
 from sage_nb.notebook.config import Sage
-from sage_nb.notebook.display import RunView
-from sage_nb.notebook.experiment_cell import ExperimentOptions, ExperimentShown, begin_experiment, variants_of
-from sage_nb.notebook.lines import answer
-from sage_nb.notebook.live import LiveDisplay
 from sage_nb.notebook.options import CellOptions, parallelism, unquoted
-from sage_nb.notebook.session import Session
+
+if TYPE_CHECKING:
+    from sage_nb.notebook.session import Session
 
 
 @magics_class
 class SageMagics(Magics):
     """The `%%sage` cell and the `%sage` line."""
 
-    def __init__(self, shell: InteractiveShell, config: Sage, session: Session) -> None:
+    def __init__(self, shell: InteractiveShell, config: Sage) -> None:
         super().__init__(shell)
-        self._shell, self._config, self._session = shell, config, session
+        self._shell, self._config = shell, config
         self._failure: SageError | None = None
+
+    @cached_property
+    def session(self) -> Session:
+        """What the cells of this kernel share."""
+        from sage_nb.notebook.session import Session
+
+        made = Session()
+        made.use_limit(self._config.cache_gib)
+        self._config.observe(lambda change: made.use_limit(change.new), "cache_gib")
+        return made
 
     @magic_arguments()
     @argument("name", nargs="?", help="bind the pipeline, or with --on its run, to this name")
@@ -59,19 +72,23 @@ class SageMagics(Magics):
             raise
 
     def _cell(self, line: str, source: str) -> object:
+        from sage_nb.notebook.cell import begin, failure_of, pipeline_of, questions_of
+        from sage_nb.notebook.display import RunView
+        from sage_nb.notebook.live import LiveDisplay
+
         given = _given(self.sage, line)
         options = CellOptions(**{**self._config.defaults(), **given})
         names = self._shell.user_ns
         stage = pipeline_of(source, names)
-        self._session.stage = stage
+        self.session.stage = stage
         if options.on is None:
             if options.name:
                 names[options.name] = stage
             return None if options.name else stage
         queries = questions_of(options.on, names)
         if options.plan:
-            return self._session.plan(stage, queries, options)
-        begun = begin(self._session, stage, queries, options, source, names)
+            return self.session.plan(stage, queries, options)
+        begun = begin(self.session, stage, queries, options, source, names)
         shown = LiveDisplay(RunView(begun, options.top), self._shell)
         if options.background:
             shown.watch_behind()
@@ -115,12 +132,15 @@ class SageMagics(Magics):
             raise
 
     def _experiment(self, line: str, source: str) -> None:
+        from sage_nb.notebook.experiment_cell import ExperimentOptions, ExperimentShown, begin_experiment, variants_of
+        from sage_nb.notebook.live import LiveDisplay
+
         given = _given(self.sage_experiment, line)
         own = {each.name: given.pop(each.name) for each in fields(ExperimentOptions) if each.name in given}
         defaults = {name: value for name, value in self._config.defaults().items() if name != "top"}
         options = ExperimentOptions(CellOptions(**{**defaults, **given}), **own)
         names = self._shell.user_ns
-        begun = begin_experiment(self._session, variants_of(source, names), options, names)
+        begun = begin_experiment(self.session, variants_of(source, names), options, names)
         shown = ExperimentShown(begun)
         LiveDisplay(shown, self._shell).watch()
         if shown.failure is not None:
@@ -133,7 +153,26 @@ class SageMagics(Magics):
             shown = traceback.format_exception(self._failure) if self._failure else ["there was no error\n"]
             print("".join(shown), end="")  # noqa: T201  this is the command's answer
             return None
-        return answer(line, self._session, self._shell.user_ns)
+        from sage_nb.notebook.lines import answer
+
+        return answer(line, self.session, self._shell.user_ns)
+
+
+def _completer(shell: InteractiveShell, magics: SageMagics) -> Callable[[CompletionContext], SimpleMatcherResult]:
+    """A matcher for IPython's completer; it is asked about every cell, and loads what it knows for ours alone."""
+
+    @context_matcher(identifier="sage_nb")
+    def sage_nb(context: CompletionContext) -> SimpleMatcherResult:
+        if not context.full_text.startswith("%%sage") and "%sage " not in context.full_text:
+            return SimpleMatcherResult(completions=[])
+        from sage_nb.notebook.completion import offers
+
+        offered = offers(context.full_text, context.cursor_line, context.cursor_position, shell.user_ns, magics.session)
+        found = [SimpleCompletion(text=each, type="magic") for each in offered if each.startswith(context.token)]
+        return SimpleMatcherResult(completions=found)
+
+    matcher: Callable[[CompletionContext], SimpleMatcherResult] = sage_nb
+    return matcher
 
 
 def _given(magic: Any, line: str) -> dict[str, Any]:
@@ -143,12 +182,11 @@ def _given(magic: Any, line: str) -> dict[str, Any]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Called by `%load_ext sage_nb`."""
-    config, session = Sage(parent=shell), Session()
-    config.observe(lambda change: session.use_limit(change.new), "cache_gib")
-    session.use_limit(config.cache_gib)
+    config = Sage(parent=shell)
+    magics = SageMagics(shell, config)
     known: list[Any] = shell.configurables  # what %config knows
     known[:] = [*(each for each in known if not isinstance(each, Sage)), config]
-    shell.register_magics(SageMagics(shell, config, session))
+    shell.register_magics(magics)
     completers: Any = shell.Completer.custom_matchers
     completers[:] = [each for each in completers if getattr(each, "matcher_identifier", "") != "sage_nb"]
-    completers.append(completer(shell, session))
+    completers.append(_completer(shell, magics))

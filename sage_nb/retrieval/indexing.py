@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from tqdm.auto import tqdm
 from typing_extensions import Unpack
 
 from sage_nb.errors import BadValueError, SageError
@@ -257,6 +256,8 @@ class Indexing:
 
     def _watch(self, job: Job, *, shown: bool) -> None:
         """Until the job has ended: documents per second and, where their number is known, the time left."""
+        from tqdm.auto import tqdm  # it loads ipywidgets where they are installed: a tenth of a second
+
         name = Path(self.plan.path).name
         stage = "embed" if self.plan.settings.encoder else "commit"
         with tqdm(desc=name, unit=" docs", total=self.total, mininterval=0.5, disable=not shown) as bar:

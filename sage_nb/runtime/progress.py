@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from tqdm.auto import tqdm
-
 from sage_nb.runtime.metrics import JobMetrics
 
 EVERY = 0.5  # seconds between changes: at 2 Hz
@@ -15,6 +13,8 @@ class Progress:
     """A tqdm bar without an end: records at the sinks, how many a second, checkpoints, restarts, dead letters."""
 
     def __init__(self, metrics: JobMetrics) -> None:
+        from tqdm.auto import tqdm  # it loads ipywidgets where they are installed: a tenth of a second
+
         self._bar = tqdm(desc=metrics.name, unit=" records", initial=_out(metrics), mininterval=0.0, miniters=0)
         self._next = 0.0
 

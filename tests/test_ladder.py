@@ -103,3 +103,14 @@ def test_importing_the_package_loads_nothing_heavy():
     code = f"import sys, sage_nb; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_extension_loads_what_runs_pipelines_only_once_a_cell_does():
+    code = (
+        "import sys; from IPython.core.interactiveshell import InteractiveShell; shell = InteractiveShell.instance();"
+        "shell.run_line_magic('load_ext', 'sage_nb'); early = 'sage_nb.retrieval.run' in sys.modules;"
+        "shell.run_cell_magic('sage', '', 'Collection(\"b\").lexical()');"
+        "print(early, 'sage_nb.retrieval.run' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False True")

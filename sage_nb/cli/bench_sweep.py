@@ -24,7 +24,7 @@ from sage_nb.retrieval.stage import Stage
 
 GRID = {"alpha": (0.3, 0.5, 0.7), "depth": (10, 20), "shown": (5, 10)}  # 12 variants
 MODEL = "counted"
-RETRIEVED = 50  # passages by each way
+RETRIEVED, KEPT = 50, 10  # passages by each way, and of those reranked
 
 
 class Calls:
@@ -81,7 +81,7 @@ def _figures(repeats: int, questions: int, documents: int) -> Iterator[Figure]:
 
         def variant(alpha: float, depth: int, shown: int) -> Stage:
             first = alpha * book.dense(RETRIEVED) + (1 - alpha) * book.lexical(RETRIEVED)
-            return first % depth >> rerank(k=max(GRID["shown"]), model=MODEL) % shown
+            return first % depth >> rerank(k=KEPT, model=MODEL) % shown
 
         points = grid(GRID)
         apart = {name: variant(**point) for name, point in points.items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from pathlib import Path
 
 from sage_nb.corpora.pydocs import pydocs
@@ -32,13 +34,17 @@ def demo() -> None:
     if not DATA.is_dir():
         raise BadValueError(f"sage-nb demo reads {DATA}, which is not here; run it in a checkout, or: make demo")
     print(f"Reading the documentation of {', '.join(PACKAGES)} as installed here …", flush=True)
-    documents = list(pydocs(PACKAGES))
+    with warnings.catch_warnings():  # of modules for other systems, which cannot be imported here
+        warnings.simplefilter("ignore", UserWarning)
+        documents = list(pydocs(PACKAGES))
     collection = Collection("pydocs")
     print(collection.add(documents), flush=True)
     pipelines = _pipelines(collection)
     _answer(pipelines["hybrid"])
     _measure(pipelines)
     print(f"The quickstart notebook, run here: {_quickstart()}")
+    jupyter = Path(sys.executable).with_name("jupyter")
+    print(f"To run it yourself, and then the tutorials: {jupyter} lab {NOTEBOOK.parent}")
 
 
 def _pipelines(collection: Collection) -> dict[str, Stage]:

@@ -12,6 +12,7 @@ from sage_nb.errors import BadValueError
 from sage_nb.records.filters import Filter
 from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Stage
+from sage_nb.retrieval.yaml import STAGES
 
 Place = tuple[str | int, ...]  # the fields, and the places in tuples, that lead down to a value
 Names = tuple[str, str, str]
@@ -122,10 +123,16 @@ def _weight(at: Place, value: float) -> Knob:
 def _names(what: str, of: Stage | str) -> Names:
     if isinstance(of, str):
         return (f"{what} {of}",) * 3
-    kind, source = type(of).__name__.lower(), getattr(of, "source", None)
+    kind, source = _written(type(of)), getattr(of, "source", None)
     inside = f"{source.name}.{kind}" if isinstance(source, Source) else kind
     whole = repr(of).replace(repr(source), source.name) if isinstance(source, Source) else repr(of)
     return f"{what} {kind}", f"{what} {inside}", f"{what} {whole}"
+
+
+def _written(kind: type) -> str:
+    """What is typed for it."""
+    known = {each: name for name, each in STAGES.items()}
+    return {"cut": "%"}.get(name := known.get(kind, kind.__name__.lower()), name)
 
 
 def _parts(stage: Stage) -> Iterator[tuple[str, Place, Stage]]:

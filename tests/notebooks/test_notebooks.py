@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import nbformat
+import json
+
 import pytest
 
 from tests.notebooks.counting import texts_of
-from tests.notebooks.tutorials import FOLDER
+from tests.notebooks.tutorials import PLACES, tutorial
 
 
 def run(folder):
     """The quickstart, run, and how many texts models were given."""
-    notebook = nbformat.read(FOLDER / "00_quickstart.ipynb", as_version=4)
+    notebook = tutorial("00_quickstart")
     return notebook, texts_of(notebook, folder)
 
 
@@ -24,3 +25,10 @@ def test_the_quickstart_shows_its_results_and_asks_models_little_the_second_time
     assert "<table class='sage-table mathjax_ignore'>" in shown
     assert "<th class=sage-number>nDCG@10</th>" in shown
     assert 0 < anew < 0.2 * given  # questions that are asked outside of a cell
+
+
+def test_what_is_kept_of_the_quickstart_is_small_and_of_no_machine():
+    outputs = json.dumps([cell.get("outputs", []) for cell in tutorial("00_quickstart").cells])
+    assert "queue.PriorityQueue" in outputs
+    assert len(outputs) < 60_000
+    assert not [place for place in PLACES if place in outputs]

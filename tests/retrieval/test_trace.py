@@ -177,6 +177,8 @@ def test_knobs_are_turned_where_they_stand(book):
         before = {knob.at: knob.value for knob in knobs(pipeline)}
         assert found == {**before, at: value}
     assert knobs(PIPELINES["sources"](book))[0].name == "weight of words"
+    named = {each.name for each in knobs(PIPELINES["sources"](book) % 5 >> sage.answer())}
+    assert named >= {"k of multi_source", "k of %", "k of answer"}  # as they are typed
 
 
 def test_a_knob_that_is_not_there_is_refused(book):

@@ -59,6 +59,15 @@ def column(view, at):
     return [float(text[:5]) for text in view.locator(f"tbody tr > :nth-child({at})").all_inner_texts()]
 
 
+def test_the_chosen_pipeline_is_readable_beside_a_widget_that_came_later(notebook):
+    book = notebook(PREPARE, COMPARED, "sage.Explorer(book.lexical(k=5))")
+    book.run_all()
+    book.output(2).locator(".sage-explorer").wait_for()  # it brings the look that all have once more
+    chosen = book.output(1).locator(".pick[aria-pressed='true']")
+    ink, ground = chosen.evaluate("each => [getComputedStyle(each).color, getComputedStyle(each).backgroundColor]")
+    assert ink != ground
+
+
 def test_the_table_is_sorted_by_any_column_with_the_mouse_and_with_keys(opened, shot):
     book, view = opened(COMPARED)
     head = view.get_by_role("columnheader", name="AP")

@@ -1,4 +1,4 @@
-# The whole vocabulary: make demo · test (test-ray, test-browser: only what needs a cluster, a browser) · docs · lint · types · fmt · bench-peers. Every target sets up .venv by itself.
+# The whole vocabulary: make demo · test (test-ray, test-browser: only what needs a cluster, a browser) · docs · lint · types · fmt · bench-peers · bench-results. Every target sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 ON_RAY := tests/runtime/ray $(wildcard tests/retrieval/test_*on_ray.py) tests/evaluation/test_experiment_on_ray.py tests/retrieval/test_sharded.py tests/notebooks/test_ray_kernel.py tests/notebooks/test_tutorials_on_ray.py  # each wants both cores, most share one cluster
@@ -7,7 +7,7 @@ EXTRAS := pdf,html,chinese,openai,ray-data,dev
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: bench-peers demo docs test test-browser test-ray lint types fmt
+.PHONY: bench-peers bench-results demo docs test test-browser test-ray lint types fmt
 
 demo: .venv/ready
 	$(BIN)/sage-nb demo
@@ -38,6 +38,10 @@ fmt: .venv/ready
 
 # The programs that `sage-nb bench index | query | lexical --peers .venv-peers/bin/python` compares with.
 bench-peers: .venv-peers/ready
+
+# Every bench, one after the other, and tests/benchmarks/RESULTS.md from what they find: hours, with nothing else running.
+bench-results: .venv/ready .venv-peers/ready
+	$(BIN)/python -m tests.benchmarks.results --run $(addprefix --data ,$(DATA))
 
 # torch first and alone, from its pin: a range, or another package's wish, would draw gigabytes of CUDA.
 .venv/ready: pyproject.toml constraints.txt

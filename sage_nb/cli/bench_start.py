@@ -73,7 +73,7 @@ def _kernel(home: str) -> Iterator[Any]:
         from jupyter_client.manager import start_new_kernel
     except ImportError as missing:
         raise MissingExtraError.of("bench start", "jupyter_client", "dev") from missing
-    manager, client = start_new_kernel(cwd=home, env={**os.environ, "SAGE_HOME": home})
+    manager, client = start_new_kernel(cwd=home, env={**os.environ, "SAGE_HOME": home}, stderr=subprocess.DEVNULL)
     try:
         yield client
     finally:

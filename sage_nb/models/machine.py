@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 GIGA = 1e9
 FEWEST = 3  # calls that are timed together, however long one takes
+CPUINFO = Path("/proc/cpuinfo")
+FAST = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")  # what matrix products can use
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,22 @@ class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers", 
         """
         h, f = self.hidden_size, self.inner
         return self.layers * sum(n * (2 * (4 * h * h + 2 * h * f) + 4 * n * h) for n in lengths)
+
+
+def describe_cpu(cpuinfo: Path = CPUINFO) -> dict[str, str]:
+    """Its name, cores and what it has for matrix products, as far as the system tells.
+
+    >>> sorted(describe_cpu())
+    ['CPU', 'CPU features', 'cores']
+    """
+    told = cpuinfo.read_text() if cpuinfo.exists() else ""
+    named = re.search(r"^model name\s*: (.*)$", told, re.MULTILINE)
+    has = set(told.split())
+    return {
+        "CPU": named[1] if named else platform.processor() or platform.machine(),
+        "cores": str(os.cpu_count()),
+        "CPU features": ", ".join(each for each in FAST if each in has) or "not told",
+    }
 
 
 def product_rate(product: Product, dtype: str, compute: Compute, seconds: float) -> float | None:

@@ -36,7 +36,7 @@ class Process:
         environment = {**os.environ, **QUIET, **dict.fromkeys(THREADS_SET, str(threads))}
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [python, "-m", PACKAGE, name, str(folder)],
+                [str(Path(python).absolute()), "-m", PACKAGE, name, str(folder.absolute())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,10 @@ def test_one_that_fails_at_work_is_left_out_and_the_others_go_on(folder, capsys)
         assert "rank_bm25 is left out, it ended: AttributeError" in capsys.readouterr().out
         assert "rank_bm25" not in others
         assert list(others.ask("index")) == ["bm25s"]
+
+
+def test_an_interpreter_is_named_from_where_one_stands(folder, monkeypatch):
+    there = Path(sys.executable).parent
+    monkeypatch.chdir(there)
+    with Peers(f"../{there.name}/{Path(sys.executable).name}", ["rank_bm25"], folder) as others:
+        assert "rank_bm25" in others

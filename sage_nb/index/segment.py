@@ -13,7 +13,17 @@ import numpy as np
 
 from sage_nb.errors import CollectionError
 from sage_nb.index.dense import DenseReader, Vectors, write_vectors
-from sage_nb.index.files import SortedStrings, checksum, damaged, read_array, read_table, sync, write_array, write_table
+from sage_nb.index.files import (
+    SortedStrings,
+    checksum,
+    damaged,
+    in_one,
+    read_array,
+    read_table,
+    sync,
+    write_array,
+    write_table,
+)
 from sage_nb.index.grouping import FILE, LEVELS, Grouping, read_grouping, read_sums, sums_of, write_levels
 from sage_nb.index.lexical import Ints, Mask, Postings, PostingsReader, merge
 from sage_nb.index.manifest import SegmentEntry
@@ -91,7 +101,7 @@ class Segment:
     @cached_property
     def ids(self) -> Any:
         """The Arrow column of passage ids."""
-        return self._documents["id"].combine_chunks()
+        return in_one(self._documents["id"])
 
     def document(self, row: int) -> Document:
         """The passage in `row`."""

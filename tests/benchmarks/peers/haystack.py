@@ -25,47 +25,43 @@ class Haystack(Peer):
         self._ranker = SentenceTransformersSimilarityRanker(model=settings.reranker, top_k=settings.k)
         for component in (self._documents, self._question, self._ranker):
             component.warm_up()
+        self._indexing, self._hybrid = self._pipelines()  # once: a component stays in the pipeline it is put into
 
     def index(self, documents: Sequence[Text]) -> None:
-        """Embed and write, by an indexing pipeline."""
-        from haystack import Document, Pipeline
-        from haystack.components.writers import DocumentWriter
-        from haystack.document_stores.in_memory import InMemoryDocumentStore
+        """One run of the indexing pipeline."""
+        from haystack import Document
 
-        store = InMemoryDocumentStore()
-        pipeline = Pipeline()
-        pipeline.add_component("embedder", self._documents)
-        pipeline.add_component("writer", DocumentWriter(store))
-        pipeline.connect("embedder", "writer")
-        pipeline.run({"embedder": {"documents": [Document(id=each.id, content=each.text) for each in documents]}})
-        self._pipeline = self._hybrid(store)
+        self._store.delete_all_documents()
+        self._indexing.run({"embedder": {"documents": [Document(id=each.id, content=each.text) for each in documents]}})
 
     def search(self, question: str) -> Ranking:
         """One run of the query pipeline."""
-        inputs = {
-            "embedder": {"text": question},
-            "lexical": {"query": question},
-            "ranker": {"query": question},
-        }
-        found = self._pipeline.run(inputs)["ranker"]["documents"]
+        inputs = {"embedder": {"text": question}, "lexical": {"query": question}, "ranker": {"query": question}}
+        found = self._hybrid.run(inputs)["ranker"]["documents"]
         return [(document.id, float(document.score)) for document in found]
 
-    def _hybrid(self, store):
+    def _pipelines(self):
         from haystack import Pipeline
         from haystack.components.joiners import DocumentJoiner
         from haystack.components.retrievers.in_memory import InMemoryBM25Retriever, InMemoryEmbeddingRetriever
+        from haystack.components.writers import DocumentWriter
+        from haystack.document_stores.in_memory import InMemoryDocumentStore
 
-        settings, pipeline = self.settings, Pipeline()
-        pipeline.add_component("embedder", self._question)
-        pipeline.add_component("dense", InMemoryEmbeddingRetriever(store, top_k=settings.retrieved))
-        pipeline.add_component("lexical", InMemoryBM25Retriever(store, top_k=settings.retrieved))
-        pipeline.add_component("joiner", DocumentJoiner(join_mode="reciprocal_rank_fusion", top_k=settings.reranked))
-        pipeline.add_component("ranker", self._ranker)
-        pipeline.connect("embedder.embedding", "dense.query_embedding")
-        pipeline.connect("dense", "joiner")
-        pipeline.connect("lexical", "joiner")
-        pipeline.connect("joiner", "ranker")
-        return pipeline
+        settings, indexing, hybrid = self.settings, Pipeline(), Pipeline()
+        self._store = InMemoryDocumentStore()
+        indexing.add_component("embedder", self._documents)
+        indexing.add_component("writer", DocumentWriter(self._store))
+        indexing.connect("embedder", "writer")
+        hybrid.add_component("embedder", self._question)
+        hybrid.add_component("dense", InMemoryEmbeddingRetriever(self._store, top_k=settings.retrieved))
+        hybrid.add_component("lexical", InMemoryBM25Retriever(self._store, top_k=settings.retrieved))
+        hybrid.add_component("joiner", DocumentJoiner(join_mode="reciprocal_rank_fusion", top_k=settings.reranked))
+        hybrid.add_component("ranker", self._ranker)
+        hybrid.connect("embedder.embedding", "dense.query_embedding")
+        hybrid.connect("dense", "joiner")
+        hybrid.connect("lexical", "joiner")
+        hybrid.connect("joiner", "ranker")
+        return indexing, hybrid
 
 
 PEER = Haystack

@@ -1,4 +1,4 @@
-"""Groups to train a reranker with: a question, passages, and what the default pipeline says of each."""
+"""Groups to train a reranker with: a question, passages, and what the mixture without it says of each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sage_nb.retrieval.rerank import rerank
 DEPTH = 30  # candidates of a question
 FIRST, MORE = 3, 4  # of them in its group: the best, and some of the others by chance
 SCALE = 2.5  # the mixture is a mean of standard scores; their sum is as sharp as a softmax wants it
+AMPLE = 1e6  # ms a question: with a budget the mixture is without the cross-encoder, which shall not learn from itself
 STRANGE = 1.0  # how much less than the worst candidate a passage by chance is worth
 
 
@@ -37,13 +38,13 @@ class Group:
 def groups(book: Collection, labelled: Sequence[Labelled], seed: int = 0) -> Iterator[Group]:
     """A group for each question: the passage that answers it, near ones, and one that has nothing to do with it.
 
-    Targets are the default pipeline's scores, `trust` added for the one that answers: so the model learns to rank as
-    that pipeline does, and better where a person knew better (distillation with hard negatives that are soft: what the
-    teacher likes is not called wrong).
+    Targets are the scores of `rerank()` without its cross-encoder, `trust` added for the one that answers: so the model
+    learns to rank as the others do, and better where a person knew better (distillation with hard negatives that are
+    soft: what the teacher likes is not called wrong).
     """
     documents = {document.id: document for document in book.documents()}
     strangers, chance = sorted(documents), random.Random(seed)
-    pipe = book.hybrid(DEPTH) >> rerank(k=DEPTH)
+    pipe = book.hybrid(DEPTH) >> rerank(k=DEPTH, budget=AMPLE)
     run = pipe.run([Query(str(at), each.question) for at, each in enumerate(labelled)])
     for each, result in zip(labelled, run, strict=True):
         yield _group(each, result, documents, documents[chance.choice(strangers)], chance)

@@ -14,7 +14,8 @@ demo: .venv/ready
 
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(ON_RAY) $(IN_A_BROWSER))
-	$(MAKE) --jobs=2 --output-sync test-browser test-ray  # both wait more than they work
+	$(MAKE) test-browser
+	$(MAKE) test-ray
 
 test-ray: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ON_RAY)

@@ -1,4 +1,4 @@
-"""`sage-nb bench lexical`: how fast BM25 over many documents finds, grows and opens; against other libraries."""
+"""`sage-nb bench lexical`: how fast BM25 over many documents finds and grows; against other libraries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from sage_nb.cli.bench_stream import Figure, report
-from sage_nb.cli.opening import held_bytes, opened, with_vectors
 from sage_nb.cli.peers import Peers, ratio, write_work
 from sage_nb.cli.zipf import Zipf
 from sage_nb.errors import BadValueError
@@ -26,7 +25,7 @@ FEW = 10  # questions that rank_bm25 is asked: it goes through all documents for
 ADDED = 0.01  # of the documents that are there
 CLOSE = 1e-4  # float32 against float64
 BARS = {BM25S: 0.8, RANK_BM25: 100.0}
-GROWN, OPENED, RESIDENT = 5.0, 300.0, 1.3  # the other bars
+GROWN = 5.0  # per cent of a rebuild: the other bar
 
 Rates = dict[tuple[str, str], list[float]]  # questions a second, by who was asked and how
 
@@ -37,8 +36,8 @@ def bench_lexical(
     """Measure, print a table, and write one JSON under `out`; `peers` is the interpreter that has the other programs.
 
     Documents and questions are made up, by Zipf's law from a fixed seed. Questions are asked one at a time, and all at
-    once; rank_bm25 is asked a few. Adding is set against building anew, which is all that a frozen index can. Opening
-    is measured in fresh processes, with the libraries imported already and without; files are in the page cache.
+    once; rank_bm25 is asked a few. Adding is set against building anew, which is all that a frozen index can. What
+    opening takes, and memory, `bench memory` measures.
     """
     if documents < 100 or min(questions, repeats) < 1:
         raise BadValueError(
@@ -66,7 +65,6 @@ class Lexical:
         collection, seconds = self._built(folder / "frozen")
         yield from self._searched(collection.lexical(K), folder, python)
         yield from self._grown(collection, folder, seconds)
-        yield from self._opened(folder)
 
     def _built(self, path: Path) -> tuple[Collection, float]:
         collection = Collection(path, encoder=None)
@@ -110,19 +108,6 @@ class Lexical:
         yield Figure("building", "documents/s", None, True, [len(self._documents) / each for each in builds])
         shares = [100 * share for share in ratio(added, builds)]
         yield Figure(f"adding {ADDED:.0%} against building", "%", GROWN, False, shares)
-
-    def _opened(self, folder: Path) -> Iterator[Figure]:
-        """Of a collection that has vectors, too."""
-        path, asked = folder / "vectors", [query.text for query in self._queries]
-        with_vectors(path).add(self._documents, progress=False)
-        cold = [opened(path, asked[:1], ready=False).ms for _ in range(self._repeats)]
-        ready = [opened(path, asked, ready=True) for _ in range(self._repeats)]
-        yield Figure("opening to first answer, hybrid", "ms", OPENED, False, [each.ms for each in ready])
-        yield Figure("the same, libraries not yet imported", "ms", None, False, cold)
-        held = held_bytes(path)
-        yield Figure("vectors and postings on disk", "MB", None, False, [held / 1e6])
-        shares = [each.resident / held for each in ready]
-        yield Figure("memory to vectors and postings", "ratio", RESIDENT, False, shares)
 
 
 def _note(rates: Rates, name: str, way: str, rate: float) -> None:

@@ -25,8 +25,6 @@ def test_with_peers_it_compares_speeds_and_scores(tmp_path, capsys):
             assert figures[f"sage-nb to {name}: {way}"] == expected
     assert figures["top 10 whose scores are not bm25s's"] == 0
     assert figures["adding 1% against building"] > 0
-    assert figures["opening to first answer, hybrid"] > 0
-    assert figures["vectors and postings on disk"] > 200 * 384 * 4 / 1e6
     assert "left out" not in capsys.readouterr().out
 
 

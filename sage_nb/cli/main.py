@@ -14,6 +14,7 @@ from sage_nb.cli.bench_levels import bench_levels
 from sage_nb.cli.bench_lexical import bench_lexical
 from sage_nb.cli.bench_limit import bench_limit
 from sage_nb.cli.bench_memory import bench_memory
+from sage_nb.cli.bench_notebooks import bench_notebooks
 from sage_nb.cli.bench_quality import bench_quality
 from sage_nb.cli.bench_query import bench_query
 from sage_nb.cli.bench_ray import bench_ray, bench_scale
@@ -179,6 +180,12 @@ def _add_machine_benches(bench: Any) -> None:
     start.add_argument("--documents", type=int, default=1000, help="documents of the collection (default 1000)")
     start.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
     start.set_defaults(run=lambda options: bench_start(options.out, options.repeats, options.documents))
+    twice = bench.add_parser("notebooks", help="a second run of notebooks, with what the first has kept")
+    twice.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="an .ipynb file")
+    twice.add_argument("--repeats", type=int, default=1, help="how often to run each twice (default 1)")
+    twice.add_argument("--small", action="store_true", help="SMALL = True below the cell tagged parameters")
+    twice.add_argument("--out", default="bench", help="folder for the JSON (default bench)")
+    twice.set_defaults(run=lambda o: bench_notebooks(o.notebooks, o.out, o.repeats, small=o.small))
 
 
 def _index(options: argparse.Namespace) -> None:

@@ -141,11 +141,10 @@ def pydocs(packages: Iterable[str] | None = None) -> PyDocs:
     >>> document.id, document.source, document.meta["kind"]
     ('json', 'json', 'module')
     """
-    installed = _installed()
-    given = installed if packages is None else [packages] if isinstance(packages, str) else packages
+    given = _installed() if packages is None else [packages] if isinstance(packages, str) else packages
     wanted = list(dict.fromkeys(given))
     for name in wanted:
-        if name not in installed and not _is_importable(name):
+        if name != STDLIB and not _is_importable(name) and name not in (installed := _installed()):
             known = [STDLIB, *installed, *(each for each in sys.stdlib_module_names if not each.startswith("_"))]
             raise UnknownNameError.of("package", name, get_close_matches(name, known, n=5))
     return PyDocs(wanted)

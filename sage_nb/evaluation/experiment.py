@@ -184,6 +184,7 @@ class Begun:
             values[name], remarks = _measured(plan, self.stages[name], run)
             said += [f"{name}: {each}" for each in (*_troubles(run), *remarks)]
         if self.cell is not None:
+            said += [*_recalled(runs)]
             said += self.cell.cache.notes
             self.cell.cache.close()
         return {
@@ -234,6 +235,16 @@ def _odd(begun: Begun) -> Iterator[str]:
     grades = {query.id: judged.get(query.id, {}).values() for query in begun.asked}
     if bare := [name for name, each in grades.items() if each and not any(grade > 0 for grade in each)]:
         yield f"{len(bare)} questions, {bare[0]!r} the first, have no relevant document: most measures of them are 0"
+
+
+def _recalled(runs: Mapping[str, Run]) -> Iterator[str]:
+    """How much a cache has spared, which costs do not count."""
+    stages = {name: each for run in runs.values() for name, each in run.stages.items()}
+    if spared := sum(bool(each["cached"] or each["items_known"]) for each in stages.values()):
+        yield (
+            f"{spared} of {len(stages)} stages had results from the cache: model calls and pairs scored are those of "
+            "this run alone"
+        )
 
 
 def _troubles(run: Run) -> Iterator[str]:

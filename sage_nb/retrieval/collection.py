@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 from typing_extensions import Unpack
 
 from sage_nb.errors import BadValueError, CollectionError, UnknownNameError
@@ -19,7 +20,7 @@ from sage_nb.models.registry import DEFAULT_ENCODER
 from sage_nb.records import markup
 from sage_nb.records.chunk import Chunker
 from sage_nb.records.values import Document
-from sage_nb.retrieval.dense import check_encoder
+from sage_nb.retrieval.dense import check_encoder, same_weights
 from sage_nb.retrieval.indexing import Added, Indexing, Intake, Plan, disk_bytes, settings_with
 from sage_nb.retrieval.resources import COLLECTIONS, MODELS
 from sage_nb.retrieval.sink import CollectionSink
@@ -238,9 +239,12 @@ class Collection(View):
         return Indexing(plan, Intake(documents, plan, self._folder), total)
 
     def _writable(self) -> Settings:
-        """The settings to write with: the encoder loaded, and the one that the collection was built with."""
-        encoder = MODELS.encoder(self._settings.encoder) if self._settings.encoder else None
+        """The settings to write with: the encoder the one that the collection was built with, loaded if it must be."""
         manifest = self._folder.snapshot().manifest
+        if manifest.generation and same_weights(self._settings.encoder, manifest.settings):
+            known = manifest.settings
+            return replace(self._settings, encoder_fingerprint=known.encoder_fingerprint, dimension=known.dimension)
+        encoder = MODELS.encoder(self._settings.encoder) if self._settings.encoder else None
         if encoder is not None and manifest.generation:
             check_encoder(encoder, manifest.settings, self.name)
         return settings_with(self._settings, encoder)

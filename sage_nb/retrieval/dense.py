@@ -13,7 +13,8 @@ from sage_nb.errors import CollectionError, ModelError
 from sage_nb.index.dense import Vectors, check_vectors
 from sage_nb.index.manifest import Settings
 from sage_nb.models.encoder import Encoder
-from sage_nb.models.registry import Models, OwnModels
+from sage_nb.models.registry import ENCODERS, Models, OwnModels
+from sage_nb.models.weights import model_folder, weights_hash
 from sage_nb.records.values import Result
 from sage_nb.retrieval.given import check_k
 from sage_nb.retrieval.lexical import hits_of, notes_of
@@ -146,6 +147,16 @@ def encoder_of(settings: Settings, collection: str, models: Models) -> Encoder:
     encoder = models.encoder(settings.encoder)
     check_encoder(encoder, settings, collection)
     return encoder
+
+
+def same_weights(name: str, settings: Settings) -> bool:
+    """Whether an encoder is surely the one that a collection was built with, told without loading it.
+
+    One's own, which is known when it is loaded only, never is.
+    """
+    if not name or name != settings.encoder or name in ENCODERS:
+        return False
+    return weights_hash(model_folder(name)) == settings.encoder_fingerprint
 
 
 def check_encoder(encoder: Encoder, settings: Settings, collection: str) -> None:

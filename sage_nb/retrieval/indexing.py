@@ -180,19 +180,21 @@ class Embedding(MapFunction[Arrival, Arrival]):
 
     def __init__(self, plan: Plan) -> None:
         self._settings, self._own = plan.settings, OwnModels.named(encoder=plan.settings.encoder)
+        self._loaded: Encoder | None = None
 
     def open(self, context: Context, /) -> None:
-        """Load the collection's encoder, once per process."""
+        """Find the models; the encoder is loaded when something is to be embedded, which often is nothing."""
         self._own.introduce()
-        self._encoder, self._metrics = context.get(Models).encoder(self._settings.encoder), context.metrics
+        self._models, self._metrics = context.get(Models), context.metrics
 
     def map_batch(self, batch: Sequence[Arrival], /) -> list[Arrival]:
         """All passages in one call: the encoder fills its batches across documents."""
         passages = [passage for arrival in batch for passage in arrival.passages]
-        cut = self._encoder.truncated
+        self._loaded = encoder = self._loaded or self._models.encoder(self._settings.encoder)
+        cut = encoder.truncated
         with self._metrics.model_time(len(passages)):
-            vectors = np.ascontiguousarray(self._encoder.encode([indexed_text(each) for each in passages]), np.float32)
-        self._metrics.count("truncated", self._encoder.truncated - cut)
+            vectors = np.ascontiguousarray(encoder.encode([indexed_text(each) for each in passages]), np.float32)
+        self._metrics.count("truncated", encoder.truncated - cut)
         check_vectors(vectors, self._settings.dimension, [passage.id for passage in passages])
         ends = np.cumsum([len(arrival.passages) for arrival in batch])[:-1]
         parts = zip(batch, np.split(vectors, ends), strict=True)

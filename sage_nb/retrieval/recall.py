@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sage_nb.errors import UnknownNameError
+from sage_nb.errors import BadValueError, UnknownNameError
 from sage_nb.records.codec import decode, encode
 from sage_nb.records.plain import plain
 from sage_nb.records.values import Query, Result
@@ -17,6 +17,7 @@ from sage_nb.retrieval.path import Mark, Path
 from sage_nb.retrieval.resources import Collections
 from sage_nb.retrieval.source import home
 from sage_nb.runtime.cellcache.store import CellCache, Entry
+from sage_nb.runtime.environment import Environment
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
 from sage_nb.stream.fingerprint import fingerprint
@@ -66,12 +67,24 @@ class Cell:
 
     @classmethod
     def at_home(cls, name: str) -> Cell:
-        """One whose cache is that of `%%sage` cells, in `SAGE_HOME`, else in `.sage`."""
+        """One whose cache is that of `%%sage` cells, in `SAGE_HOME`, else in `.sage`; BadValueError for no name."""
+        if not isinstance(name, str) or not name:
+            raise BadValueError(f"cell= is a name to keep results under, a text, got {name!r:.80}")
         return cls(name, CellCache(home() / "cache"))
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Those values that are held."""
         return {} if self.fresh else self.cache.get(keys)
+
+
+def in_cell(env: Environment, name: str | None) -> Environment:
+    """An environment whose pipelines keep what they give in the home's cache under a name, where there is one.
+
+    >>> from sage_nb.runtime.environment import LocalEnvironment
+    >>> in_cell(LocalEnvironment("run"), "answers").resource(Cell).name
+    'answers'
+    """
+    return env if name is None else env.lending(Cell.at_home(name))
 
 
 def given(context: Context) -> Cell | None:

@@ -22,6 +22,7 @@ from sage_nb.retrieval.given import check_k, check_weights, printed, unnamed
 from sage_nb.retrieval.path import Path
 from sage_nb.retrieval.questions import as_queries, check_text
 from sage_nb.retrieval.ranking import Answering, Cutting, Fusing, Retrieving, Scaling, failed, query_id, unfused
+from sage_nb.retrieval.recall import in_cell
 from sage_nb.retrieval.run import Run
 from sage_nb.retrieval.yaml import from_yaml, stage, to_yaml
 from sage_nb.runtime.environment import Environment, LocalEnvironment
@@ -44,21 +45,21 @@ class Stage(Described):
         """`Result`s with questions in, answered out; by default one that an operator fails on has that `error`."""
         return self.laid(stream, Path(), how)[0]
 
-    def search(self, text: str) -> Result:
-        """Ask one question.
-
-        Raises BadValueError for a question without text, and what an operator raises.
-        """
+    def search(self, text: str, *, cell: str | None = None) -> Result:
+        """Ask one question, `cell` as in `run`; raises BadValueError where it has no text, and what operators raise."""
         question = Query("q", check_text(text, "the question"))
-        return Run.begun(self, [question], LocalEnvironment("search"), on_error="fail").results[0]
+        return Run.begun(self, [question], in_cell(LocalEnvironment("search"), cell), on_error="fail").results[0]
 
-    def run(self, questions: object, *, env: Environment | None = None, **how: Unpack[How]) -> Run:
+    def run(
+        self, questions: object, *, env: Environment | None = None, cell: str | None = None, **how: Unpack[How]
+    ) -> Run:
         """Ask many: strings, `Query`s, a DataFrame with a `query` column, or a path of queries.
 
         The Run is under way when this returns, with the settings of `env`; iterate it to have results as they come,
-        `.results` waits for all. `how`: parallelism, retry, timeout … of every operator.
+        `.results` waits for all. What stages give is kept in the cache of `%%sage` cells, and looked for there first,
+        under the name `cell`, if there is one. `how`: parallelism, retry, timeout … of every operator.
         """
-        return Run.begun(self, as_queries(questions), env or LocalEnvironment("run"), **how)
+        return Run.begun(self, as_queries(questions), in_cell(env or LocalEnvironment("run"), cell), **how)
 
     def to_yaml(self) -> str:
         """The pipeline as YAML; BadValueError where it holds code."""

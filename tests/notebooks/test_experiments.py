@@ -4,14 +4,15 @@ it again without asking models anew."""
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import nbformat
 import pytest
 
 import sage_nb as sage
+from sage_nb.cli.bench_notebooks import ran
 from sage_nb.records.beir import Beir
-from tests.notebooks.counting import texts_of
 from tests.notebooks.tutorials import FOLDER, PLACES, tags
 
 EXPERIMENTS = FOLDER / "experiments"
@@ -29,7 +30,7 @@ def run(name, parameters):
     notebook = experiment(name)
     (cell,) = (each for each in notebook.cells if "parameters" in tags(each))
     cell.source += f"\n{parameters}"
-    return notebook, texts_of(notebook, EXPERIMENTS)
+    return notebook, ran(notebook, EXPERIMENTS, os.environ).texts
 
 
 def outputs(cell):

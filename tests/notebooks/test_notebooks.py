@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
-from tests.notebooks.counting import texts_of
+from sage_nb.cli.bench_notebooks import ran
 from tests.notebooks.tutorials import PLACES, tutorial
 
 
 def run(folder):
     """The quickstart, run, and how many texts models were given."""
     notebook = tutorial("00_quickstart")
-    return notebook, texts_of(notebook, folder)
+    return notebook, ran(notebook, folder, os.environ).texts
 
 
 @pytest.mark.filterwarnings("ignore")  # of the kernel client's own event loop

@@ -246,3 +246,21 @@ def test_markup_in_documents_is_shown_as_text(tmp_path):
     assert "<i>" not in shown
     assert "\x07" not in shown
     assert "<mark>needle</mark>" in shown
+
+
+AGAIN = """
+import sys
+import sage_nb as sage
+documents = [sage.Document(name, f"about {name}") for name in sys.argv[2:]]
+added = sage.Collection(sys.argv[1]).add(documents, progress=False)
+print(added.added, added.unchanged, "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("names", "said"), [("ab", "0 2 False"), ("abc", "1 2 True")])
+def test_adding_what_is_there_loads_no_model(tmp_path, names, said):
+    book = sage.Collection(tmp_path / "book")
+    book.add([sage.Document(name, f"about {name}") for name in "ab"], progress=False)
+    command = [sys.executable, "-c", AGAIN, str(tmp_path / "book"), *names]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == said
+    assert len(book) == len(names)

@@ -187,3 +187,21 @@ def test_a_run_that_was_cancelled_says_what_it_lacks(gate):
     run.job.cancel()
     with pytest.raises(SageError, match="the run was cancelled before it came to question 'q2'; run it again"):
         _ = run.results
+
+
+def test_what_a_run_gives_is_kept_under_a_cells_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAGE_HOME", str(tmp_path))
+    book = sage.Collection("book", encoder=None)
+    book.add([Document(word, word) for word in ("barrier", "window", "timer")], progress=False)
+    pipe = book.lexical(k=1)
+    assert [found.hits[0].document.id for found in pipe.run(["barrier", "window"], cell="words")] == [
+        "barrier",
+        "window",
+    ]
+    again = pipe.run(["window", "timer", "barrier"], cell="words")
+    assert [found.hits[0].document.id for found in again.results] == ["window", "timer", "barrier"]
+    assert [(each["cached"], each["computed"]) for each in again.stages.values()] == [(2, 1)]
+    assert [each["cached"] for each in pipe.run(["timer"]).stages.values()] == [0]  # it was not asked to look
+    assert pipe.search("timer", cell="other").hits == again["q2"].hits
+    with pytest.raises(BadValueError, match="cell= is a name to keep results under, a text, got ''"):
+        pipe.search("timer", cell="")

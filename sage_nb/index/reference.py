@@ -38,4 +38,5 @@ class RankBm25:
         for term, times in weights_of(terms).items():
             scores[self._rows] += times * self._library.get_scores([term])
             matched[self.snapshot.postings(term)[0]] = True
-        return self.snapshot.best(scores, matched & self.snapshot.allowed(only), k)
+        places = np.flatnonzero(matched & self.snapshot.allowed(only))
+        return self.snapshot.best(places, scores[places], k)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,9 +13,9 @@ from sage_nb.errors import CollectionError
 from sage_nb.index.dense import DenseReader, Vectors, write_vectors
 from sage_nb.index.files import (
     SortedStrings,
+    Texts,
     checksum,
     damaged,
-    in_one,
     read_array,
     read_table,
     sync,
@@ -85,7 +83,9 @@ class Segment:
         self.entry = entry
         self._folder = here = folder / "segments" / entry.id
         _check_files(here, entry)
-        self._documents = read_table(here / "documents.arrow")
+        documents = read_table(here / "documents.arrow")
+        self.ids, *self._texts = (Texts(documents[name]) for name in _TEXTS)
+        self._meta = Texts(documents["meta"])
         self._origins = read_table(here / "origins.arrow")
         self._origin_ids = SortedStrings(self._origins["id"])
         self.postings = PostingsReader(here)
@@ -98,15 +98,10 @@ class Segment:
         self._filtered: dict[tuple[Filter | None, range], Mask] = {}
         self._groupings: dict[str, Grouping] = {}
 
-    @cached_property
-    def ids(self) -> Any:
-        """The Arrow column of passage ids."""
-        return in_one(self._documents["id"])
-
     def document(self, row: int) -> Document:
         """The passage in `row`."""
-        texts = {name: self._documents[name][row].as_py() for name in _TEXTS}
-        return Document(**texts, meta=msgspec.msgpack.decode(self._documents["meta"][row].as_py()))
+        text, title, source, parent = (texts[row] for texts in self._texts)
+        return Document(self.ids[row], text, title, source, parent, msgspec.msgpack.decode(self._meta.raw(row)))
 
     def documents(self) -> Iterator[Document]:
         """Every live passage, in order."""

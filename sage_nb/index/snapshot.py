@@ -90,7 +90,7 @@ class Snapshot:
             return []
         places = np.concatenate(found)
         # Only rows that hold a term are ever looked at: arrays of all 100,000 took four times as long.
-        scores: Floats = everywhere + np.bincount(places, np.concatenate(worths))[places]
+        scores = everywhere + np.asarray(np.bincount(places, np.concatenate(worths)), np.float64)[places]
         if only is not None or self.rows < self._bases[-1]:
             kept = self.allowed(only)[places]
             places, scores = places[kept], scores[kept]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
+from typing import Any
 
 from sage_nb.errors import BadValueError, UnknownNameError
 from sage_nb.index.analysis import get_analyzer
@@ -80,6 +81,9 @@ class LexicalSearching(MapFunction[Result, Result]):
     def __init__(self, stage: Lexical) -> None:
         self.stage = stage
         self._weighting = Weighting(stage.variant, stage.k1, stage.b)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LexicalSearching:
+        return LexicalSearching(self.stage)  # which never changes: to copy it took a tenth of a lone question's time
 
     def open(self, context: Context, /) -> None:
         """Open the collection; its last commit is taken anew for each batch.

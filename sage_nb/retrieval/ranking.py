@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
+from copy import deepcopy
 from itertools import accumulate
+from typing import Any
 
 import msgspec
 
@@ -37,6 +39,9 @@ class Answering(MapFunction[Passing, Passing]):
     def __init__(self, function: Retrieving, mark: Mark, *, waits: bool = False) -> None:
         self._function, self._mark, self._watch = function, mark, Stopwatch(waits=waits)
         self._is_open = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Answering:
+        return Answering(deepcopy(self._function, memo), self._mark, waits=self._watch.waits)
 
     def open(self, context: Context, /) -> None:
         """Open it, or find the cache."""

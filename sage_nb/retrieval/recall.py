@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from sage_nb.errors import BadValueError, UnknownNameError
+from sage_nb.errors import BadValueError
 from sage_nb.records.codec import decode, encode
 from sage_nb.records.plain import plain
 from sage_nb.records.values import Query, Result
@@ -33,6 +33,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 Passing = Result | Known
+Env = TypeVar("Env", bound=Environment)
 
 
 def result_of(value: Passing) -> Result:
@@ -77,7 +78,7 @@ class Cell:
         return {} if self.fresh else self.cache.get(keys)
 
 
-def in_cell(env: Environment, name: str | None) -> Environment:
+def in_cell(env: Env, name: str | None) -> Env:
     """An environment whose pipelines keep what they give in the home's cache under a name, where there is one.
 
     >>> from sage_nb.runtime.environment import LocalEnvironment
@@ -89,10 +90,7 @@ def in_cell(env: Environment, name: str | None) -> Environment:
 
 def given(context: Context) -> Cell | None:
     """The cell that a function runs for, if it runs for one."""
-    try:
-        return context.get(Cell)
-    except UnknownNameError:
-        return None
+    return context.find(Cell)
 
 
 class Memory:

@@ -15,7 +15,7 @@ from sage_nb.retrieval.answered import Answered
 from sage_nb.retrieval.history import History, KeptRun
 from sage_nb.retrieval.recall import Cell, Passing, Remembered, recalled, result_of
 from sage_nb.retrieval.stages import StageCounts, stages_of
-from sage_nb.runtime.environment import Environment
+from sage_nb.runtime.environment import Environment, LocalEnvironment
 from sage_nb.runtime.job import Job
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
@@ -60,6 +60,15 @@ class Answers(IdempotentSink[Passing]):
             self._held.update((value.query.id, value) for value in map(result_of, values))
             self.last = time.perf_counter()
             self._changed.notify_all()
+
+    def of(self, query: Query) -> Result:
+        """The result for a question, once all is done.
+
+        Raises SageError where there is none.
+        """
+        if query.id not in self._held:
+            raise SageError(f"question {query.id!r} came to no end; see that each operator gives a result for it")
+        return self._held[query.id]
 
     def get(self, query: str, wait: float = 0.0) -> Result | None:
         """The result for a question's id; None where it is not there, nor comes within `wait` seconds."""
@@ -119,11 +128,23 @@ class Run(Answered):
         def submit(left: Sequence[Query]) -> Job:
             scratch = env.anew()
             asked = scratch.from_collection([Result(query) for query in left], name="questions")
-            answered = asked.apply(stage, **how) if env.resource(Cell) is None else recalled(stage, asked, how)
-            answered.sink(answers, name="answers", parallelism=1)
+            _answered(stage, asked, env, how).sink(answers, name="answers", parallelism=1)
             return scratch.submit()
 
         return cls(stage, queries, answers, submit(queries), submit)
+
+    @classmethod
+    def alone(cls, stage: Pipeline, query: Query, env: LocalEnvironment) -> Result:
+        """The result of one question, by the operators of a run that fails where one of them does.
+
+        A chain of them works in this thread: the threads of a job took 4 ms, more than many a question.
+        """
+        answers, alone = Answers(), env.anew()
+        asked = alone.from_collection([Result(query)], name="questions", on_error="fail")
+        _answered(stage, asked, env, {"on_error": "fail"}).sink(answers, name="answers", on_error="fail")
+        if not alone.work_through():
+            return cls(stage, [query], answers, alone.submit()).results[0]
+        return answers.of(query)
 
     def resume(self) -> Run:
         """Go on with the questions that are not answered yet, where the run was stopped: itself, with a new `job`.
@@ -206,3 +227,8 @@ class Run(Answered):
         if result is None:
             raise SageError(f"the run was {status} before it came to question {query.id!r}; run it again")
         return result
+
+
+def _answered(stage: Pipeline, asked: Stream, env: Environment, how: How) -> Stream:
+    """The pipeline's operators behind its questions; those of a cell, where `env` has one."""
+    return asked.apply(stage, **how) if env.resource(Cell) is None else recalled(stage, asked, how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from sage_nb.errors import BadValueError
@@ -15,7 +16,13 @@ from sage_nb.stream.function import Context
 
 def home() -> Path:
     """The folder that holds collections: `SAGE_HOME`, else `.sage` where the kernel was started."""
-    return Path(os.environ.get("SAGE_HOME") or ".sage").absolute()
+    return _home(os.environ.get("SAGE_HOME") or ".sage", Path.cwd())
+
+
+@lru_cache(maxsize=8)
+def _home(given: str, here: Path) -> Path:
+    """Below `here`, unless it is told from the root on; each search names its collection several times."""
+    return here / given
 
 
 def locate(name: str | os.PathLike[str]) -> Path:
@@ -43,7 +50,7 @@ class Source:
     @property
     def name(self) -> str:
         """The collection's own name."""
-        return Path(self.path).name
+        return self.path.rpartition(os.sep)[2]
 
     @property
     def whole(self) -> bool:
@@ -60,7 +67,8 @@ class Source:
     @property
     def collection(self) -> str:
         """The expression that opens it."""
-        given = self.name if Path(self.path).parent == home() / "collections" else self.path
+        room, _, name = self.path.rpartition(os.sep)
+        given = name if room == f"{home()}{os.sep}collections" else self.path
         return f"Collection({given!r})"
 
     @property

@@ -48,7 +48,7 @@ class Stage(Described):
     def search(self, text: str, *, cell: str | None = None) -> Result:
         """Ask one question, `cell` as in `run`; raises BadValueError where it has no text, and what operators raise."""
         question = Query("q", check_text(text, "the question"))
-        return Run.begun(self, [question], in_cell(LocalEnvironment("search"), cell), on_error="fail").results[0]
+        return Run.alone(self, question, in_cell(LocalEnvironment("search"), cell))
 
     def run(
         self, questions: object, *, env: Environment | None = None, cell: str | None = None, **how: Unpack[How]
@@ -116,11 +116,11 @@ class Operation(Stage):
 
     def lay(self, stream: Stream, path: Path, how: How) -> tuple[Stream, Path]:
         """The operator behind `stream`."""
-        on = path.then(self)
-        options: Any = {"name": self.label, "batch": self.batch, "on_error": partial(failed, self.label), **how}
+        on, label = path.then(self), self.label
+        options: Any = {"name": label, "batch": self.batch, "on_error": partial(failed, label), **how}
         if not self.runs_model and "num_gpus" in options.get("resources", ()):
             options["resources"] = {name: each for name, each in options["resources"].items() if name != "num_gpus"}
-        function, mark = self.function_after(path), on.mark(self.label, kept=self.keeps)
+        function, mark = self.function_after(path), on.mark(label, kept=self.keeps)
         return stream.map(Answering(function, mark, waits=self.waits), **options), on
 
 

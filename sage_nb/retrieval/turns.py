@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 from typing_extensions import Self
 
-from sage_nb.errors import UnknownNameError
 from sage_nb.stream.function import Context
 
 
@@ -54,15 +53,13 @@ class Stopwatch:
     """Times what an operator computes, in its turn where there are turns and it `waits` for nobody else."""
 
     def __init__(self, *, waits: bool) -> None:
-        self._waits, self._turns = waits, Turns()
+        self.waits, self._turns = waits, Turns()
         self.seconds = 0.0
 
     def open(self, context: Context) -> Self:
         """Take part in the turns of the environment, if it has any."""
-        try:
-            self._turns = Turns() if self._waits else context.get(Turns)
-        except UnknownNameError:
-            self._turns = Turns()  # nobody else's
+        shared = None if self.waits else context.find(Turns)
+        self._turns = shared or Turns()  # which are nobody else's
         return self
 
     @contextmanager

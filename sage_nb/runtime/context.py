@@ -91,10 +91,18 @@ class LocalContext:
 
     def get(self, kind: type[Resource], /) -> Resource:
         """The resource of that type: the environment's own, else the one that this process shares."""
-        known = {**SHARED, **self.resources}
-        if kind not in known:
+        found = self.find(kind)
+        if found is None:
+            known = {**SHARED, **self.resources}
             raise UnknownNameError.of("resource", kind.__name__, [each.__name__ for each in known])
-        return known[kind]  # type: ignore[no-any-return]
+        return found
+
+    def find(self, kind: type[Resource], /) -> Resource | None:
+        """The same, or None.
+
+        >>> LocalContext().find(int)
+        """
+        return self.resources[kind] if kind in self.resources else SHARED.get(kind)
 
     def state(self, declared: State[Held], /) -> Held:
         """The keyed state declared so.

@@ -18,6 +18,7 @@ from sage_nb.errors import BadValueError
 from sage_nb.records.load import load
 from sage_nb.runtime.again import Submission
 from sage_nb.runtime.alerts import Alert, check_alerts
+from sage_nb.runtime.alone import Alone
 from sage_nb.runtime.checkpoint import Checkpointing, FolderStore, MemoryStore, Restored, Store
 from sage_nb.runtime.coordinator import Coordinator, Settings
 from sage_nb.runtime.job import Job
@@ -306,6 +307,26 @@ class LocalEnvironment(Environment):
     >>> rows
     [2, 4, 6]
     """
+
+    def work_through(self) -> bool:
+        """Run the graph in this thread to its end, if it is one chain that fails where an operator of it does.
+
+        Of such a one a job would have a single task, and no dead letters. Says whether it did; it keeps nothing in a
+        folder. Raises what made it fail.
+
+        >>> env, rows = LocalEnvironment("doubles"), []
+        >>> doubles = env.from_collection([1, 2], on_error="fail").map(lambda n: 2 * n, on_error="fail")
+        >>> doubles.sink(CollectSink(rows), on_error="fail")
+        >>> env.work_through(), rows
+        (True, [2, 4])
+        """
+        plan = Plan.of(self.graph(), 1 if self.parallelism == "auto" else self.parallelism)
+        fails = all(node.options.on_error == "fail" for _, node in plan.graph.nodes)
+        if not fails or [chain.parallelism for chain in plan.chains] != [1]:
+            return False
+        alone = Alone()
+        alone.work_through(Threads(Wiring(plan, alone, self.probe, self._resources)).tasks[0])
+        return True
 
     def _crew(self, plan: Plan, coordinator: Coordinator) -> Crew:
         return Threads(Wiring(plan, coordinator, self.probe, self._resources))

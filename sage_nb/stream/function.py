@@ -76,6 +76,10 @@ class Context(Protocol):
         """The resource of that type which this process shares: `sage.Models`, say, with the models it has loaded."""
         ...
 
+    def find(self, kind: type[Resource], /) -> Resource | None:
+        """As `get`, for one that there need not be: None then."""
+        ...
+
     def state(self, declared: State[Held], /) -> Held:
         """The keyed state declared so: always the current record's key's. Only on a keyed stream."""
         ...

@@ -14,6 +14,7 @@ from sage_nb.records.values import Query
 from sage_nb.retrieval.changes import changes, step_facts
 from sage_nb.retrieval.history import History, RunFacts, new_id, versions
 from sage_nb.retrieval.plan import RunPlan, planned
+from sage_nb.retrieval.questions import check_text
 from sage_nb.retrieval.recall import Cell
 from sage_nb.retrieval.run import Run
 from sage_nb.retrieval.source import home
@@ -118,10 +119,12 @@ class Session:
         return begun
 
     def ask(self, text: str) -> Any:
-        """The last pipeline's answer to one question."""
+        """The last pipeline's answer to one question, kept as a cell's are."""
         if self.stage is None:
             raise BadValueError("there is no pipeline to ask yet; run a %%sage cell first")
-        return self.stage.search(text)
+        asked = Query("q", check_text(text, "the question"))
+        env = LocalEnvironment("asked", resources={Cell: Cell("asked", self.cache)})
+        return self.stage.run([asked], env=env, on_error="fail").results[0]
 
     def _record(self, begun: CellRun) -> None:
         job = begun.run.job

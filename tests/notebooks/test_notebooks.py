@@ -18,14 +18,15 @@ def run(folder):
 
 
 @pytest.mark.filterwarnings("ignore")  # of the kernel client's own event loop
-def test_the_quickstart_shows_its_results_and_asks_models_little_the_second_time(tmp_path, monkeypatch):
+def test_the_quickstart_shows_its_results_and_asks_models_nothing_the_second_time(tmp_path, monkeypatch):
     monkeypatch.setenv("SAGE_HOME", str(tmp_path))
     (first, given), (_, anew) = (run(tmp_path) for _ in range(2))
     shown = "".join(str(cell.get("outputs", "")) for cell in first.cells)
     assert "threading.Thread.daemon" in shown
     assert "<table class='sage-table mathjax_ignore'>" in shown
     assert "<th class=sage-number>nDCG@10</th>" in shown
-    assert 0 < anew < 0.2 * given  # questions that are asked outside of a cell
+    assert given > 100
+    assert anew == 0
 
 
 def test_what_is_kept_of_the_quickstart_is_small_and_of_no_machine():

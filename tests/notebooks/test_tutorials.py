@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import nbformat
 import pytest
 
+from sage_nb.cli.bench_notebooks import ran
 from tests.notebooks.tutorials import (
     FOLDER,
     PLACES,
@@ -33,6 +35,13 @@ def home(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore")  # of the kernel client's own event loop
 def test_a_tutorial_can_be_worked_through(name, tmp_path):
     work_through(tutorial(name), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the kernel client's own event loop
+def test_the_tutorial_on_retrieval_asks_models_nothing_the_second_time(tmp_path):
+    first, again = (ran(tutorial("04_advanced_rag"), tmp_path, os.environ) for _ in range(2))
+    assert first.texts > 1000
+    assert again.texts == 0
 
 
 @pytest.mark.parametrize("name", ALL)

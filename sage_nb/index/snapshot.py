@@ -47,6 +47,7 @@ class Snapshot:
         self._near = share.nearest([segment.entry for segment in self.segments])
         self._bases = np.cumsum([0, *(segment.entry.rows for segment in self.segments)])
         self._levels: dict[str, Level] = {}
+        self._spare: list[Floats] = []  # arrays of zeros, a score for each place: one for each thread that searches
         self._places = np.cumsum([0, *map(len, self._own)])  # where the share of each segment begins in arrays
 
     @property
@@ -88,9 +89,8 @@ class Snapshot:
             worths.append(worth * (weighting.weigh(frequencies, self.lengths[rows], of) - weighting.absent))
         if not found:
             return []
-        places = np.concatenate(found)
-        # Only rows that hold a term are ever looked at: arrays of all 100,000 took four times as long.
-        scores = everywhere + np.asarray(np.bincount(places, np.concatenate(worths)), np.float64)[places]
+        places, scores = self._summed(found, worths)
+        scores += everywhere
         if only is not None or self.rows < self._bases[-1]:
             kept = self.allowed(only)[places]
             places, scores = places[kept], scores[kept]
@@ -183,6 +183,24 @@ class Snapshot:
             if (found := segment.origin(name)) is not None:
                 return segment, found
         return None
+
+    def _summed(self, found: list[Ints], worths: list[Floats]) -> tuple[Ints, Floats]:
+        """All places that are found, some of them more than once, and at each the sum of what it is worth there.
+
+        Only they are looked at, and the array of all places is used again, empty as it was: a new one for each question
+        took a third longer in all, and to look through it four times as long.
+        """
+        try:
+            total = self._spare.pop()
+        except IndexError:
+            total = np.zeros(int(self._places[-1]))
+        for places, worth in zip(found, worths, strict=True):
+            total[places] += worth
+        everywhere = np.concatenate(found)
+        sums = total[everywhere]
+        total[everywhere] = 0.0
+        self._spare.append(total)
+        return everywhere, sums
 
     def _ordered(self, found: list[Found]) -> list[Found]:
         alike = Counter(each.score for each in found)

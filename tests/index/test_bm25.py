@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import bm25s
@@ -57,6 +59,23 @@ def test_scores_equal_bm25s(variant, corpus, query):
     found = scores_by_row(corpus, query, Weighting(variant))
     wanted = {f"d{row:02}": expected[row] for row, words in enumerate(corpus) if holds_one(words, query)}
     assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_questions_asked_by_several_threads_score_as_alone(tmp_path):
+    rng = np.random.default_rng(3)
+    texts = {f"d{row:03}": " ".join(rng.choice(WORDS, 4)) for row in range(400)}
+    snapshot = index(tmp_path, texts).snapshot()
+    asked = [list(pair) for pair in itertools.combinations(WORDS, 2)] * 20
+    alone = [snapshot.lexical(words, 5, Weighting(), None) for words in asked]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda words: snapshot.lexical(words, 5, Weighting(), None), asked))
+    assert together == alone
+
+
+def test_of_equal_scores_the_first_by_id_are_kept(tmp_path):
+    snapshot = index(tmp_path, dict.fromkeys("dbca", "ant bee"), {"e": "ant"}).snapshot()
+    found = snapshot.lexical(["ant", "bee"], 2, Weighting(), None)
+    assert [snapshot.passage(each.row) for each in found] == ["a", "b"]
 
 
 def test_a_bad_parameter_is_named():

@@ -28,7 +28,7 @@ HEADER = ("figure", "unit", "median", "spread", "bar", "met")
 WITH_PEERS = ("index", "query", "lexical")
 OF_DATA = {"index": ("vaswani", "medquad"), "query": ("vaswani",)}  # the BEIR folders that a bench is given
 ALONE = ("limit", "start", "memory", "sweep", "stream", "ray", "cache")
-RUNS = (*ALONE, *WITH_PEERS, "quality")
+RUNS = (*ALONE, *WITH_PEERS, "quality", "notebooks")
 
 Found = Mapping[str, Any]  # what a bench has written
 
@@ -58,6 +58,7 @@ def commands(data: Path | None, peers: Path) -> dict[str, list[str]]:
     """The arguments of each bench that can be run; those without their data or peers are left out, or run alone."""
     given: dict[str, list[str]] = {kind: [] for kind in RUNS}
     given["quality"] = ["data/pydocs"]
+    given["notebooks"] = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("notebooks/**/[!.]*.ipynb"))]
     for kind, names in OF_DATA.items():
         folders = [data / name for name in names] if data else []
         if folders and all(folder.is_dir() for folder in folders):

@@ -107,6 +107,8 @@ class Run(Answered):
     >>> from sage_nb.runtime.environment import LocalEnvironment
     >>> len(Run.begun(Applied(first), [Query("q7", "who?")], LocalEnvironment("mine")).results)
     1
+    >>> Run.alone(Applied(first), Query("q8", "who?"), LocalEnvironment("mine")).hits[0].document.id
+    'd1'
     >>> run.resume()
     Traceback (most recent call last):
     sage_nb.errors.BadValueError: every question is answered; there is nothing to resume

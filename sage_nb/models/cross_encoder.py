@@ -9,8 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from sage_nb.errors import ModelError
+from sage_nb.models.bert import Bert
 from sage_nb.models.device import Compute
-from sage_nb.models.inference import Batched, Floats, quietly
+from sage_nb.models.inference import Batched, Floats, Network
+from sage_nb.models.library import Library, cross_encoder
+from sage_nb.models.settings import LONGEST, Settings
 from sage_nb.models.weights import weights_hash
 from sage_nb.records.surrogates import encodable
 
@@ -39,29 +42,15 @@ class CrossEncoder(Protocol):
 
 
 class PairScorer:
-    """A sentence-transformers CrossEncoder with one label, batched by tokens across all pairs of a call.
+    """A cross-encoder in a folder, with one label, batched by tokens across all pairs of a call.
 
-    Scores are those of its own `predict`: the logit through the activation that the model's config names.
+    Scores are those of sentence-transformers' `predict`: the logit through the activation that the config names.
     """
 
     def __init__(self, name: str, folder: Path, compute: Compute) -> None:
         self.name = name
         self.fingerprint = weights_hash(folder)
-        with quietly():
-            from sentence_transformers import CrossEncoder as Library
-
-            model = Library(
-                str(folder),
-                device=compute.device,
-                local_files_only=True,
-                model_kwargs={"use_safetensors": True},
-            )
-        if model.num_labels != 1:
-            raise ModelError(f"the model {name!r} gives {model.num_labels} scores a pair; a reranker gives one")
-        model.to(compute.torch_dtype).eval()
-        self._activation, self._tokenizer = model.activation_fn, model.tokenizer
-        longest = min(int(model.max_seq_length or 512), 512)
-        self._batched = Batched(model, compute, longest)
+        self._batched = Batched(_network(name, folder, compute))
 
     @property
     def truncated(self) -> int:
@@ -70,10 +59,16 @@ class PairScorer:
 
     def score(self, pairs: Sequence[tuple[str, str]], /) -> Floats:
         """N (question, passage) pairs to (n,) float32; the longer side of a pair is cut first."""
-        import torch
+        sound = [(encodable(question), encodable(passage)) for question, passage in pairs]
+        return np.array(self._batched.run(sound, "scores"), np.float32).reshape(-1)
 
-        if not pairs:
-            return np.zeros(0, np.float32)
-        questions, passages = ([encodable(text) for text in side] for side in zip(*pairs, strict=True))
-        rows = self._batched.run(lambda **options: self._tokenizer(questions, passages, **options), "scores")
-        return np.asarray(self._activation(torch.from_numpy(np.stack(rows))).numpy().reshape(-1), np.float32)
+
+def _network(name: str, folder: Path, compute: Compute) -> Network:
+    """The program that runs the model in `folder`."""
+    settings = Settings.of(folder, "cross-encoder")
+    if settings is not None:
+        return Bert(folder, settings, compute)
+    model = cross_encoder(folder, compute)
+    if model.num_labels != 1:
+        raise ModelError(f"the model {name!r} gives {model.num_labels} scores a pair; a reranker gives one")
+    return Library(model, compute, min(int(model.max_seq_length or LONGEST), LONGEST))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 LOG = logging.getLogger("sage_nb.models")
+CPUINFO = Path("/proc/cpuinfo")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -81,11 +84,12 @@ def describe_devices() -> list[tuple[str, str]]:
 
 def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware: emulated, it is slower than float32."""
+    if CPUINFO.exists():
+        return not {"avx512_bf16", "amx_bf16"}.isdisjoint(CPUINFO.read_text().split())
     import torch
 
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    known = [check() for name in asked if (check := getattr(torch.cpu, name, None))]
-    return any(known) if known else _flags() & {"avx512_bf16", "amx_bf16"} != set()
+    return any(check() for name in asked if (check := getattr(torch.cpu, name, None)))
 
 
 def _keep_to_share(device: str) -> None:
@@ -113,14 +117,10 @@ def _say_without_gpu(asked: str) -> None:
     )
 
 
-def _flags() -> set[str]:
-    try:
-        return set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return set()
-
-
 def _devices() -> list[str]:
+    """To load torch takes a second or two, which a cell whose results are all kept need not wait."""
+    if "torch" not in sys.modules and version("torch").endswith("+cpu"):
+        return ["cpu"]
     import torch
 
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

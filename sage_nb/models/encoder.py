@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from sage_nb.errors import ModelError
+from sage_nb.models.bert import Bert
 from sage_nb.models.device import Compute
-from sage_nb.models.inference import Batched, Floats, quietly
+from sage_nb.models.inference import Batched, Floats, Network
+from sage_nb.models.library import Library, sentence_transformer
+from sage_nb.models.settings import LONGEST, Settings
 from sage_nb.models.weights import weights_hash
 from sage_nb.records.surrogates import encodable
 
@@ -44,27 +47,13 @@ class Encoder(Protocol):
 
 
 class SentenceEncoder:
-    """A sentence-transformers model, batched by tokens across all texts of a call."""
+    """An encoder in a folder, as sentence-transformers keeps them; batched by tokens across all texts of a call."""
 
     def __init__(self, name: str, folder: Path, compute: Compute) -> None:
         self.name = name
         self.fingerprint = weights_hash(folder)
-        with quietly():
-            from sentence_transformers import SentenceTransformer
-
-            model = SentenceTransformer(
-                str(folder),
-                device=compute.device,
-                local_files_only=True,
-                model_kwargs={"use_safetensors": True},
-            )
-        model.to(compute.torch_dtype).eval()
-        dimension = model.get_embedding_dimension()
-        if dimension is None:
-            raise ModelError(f"the model {name!r} does not tell its vectors' dimension; name a sentence encoder")
-        self.dimension = int(dimension)
-        self._tokenizer = model.tokenizer
-        self._batched = Batched(model, compute, int(model.max_seq_length or 512))
+        network, self.dimension = _network(name, folder, compute)
+        self._batched = Batched(network)
 
     @property
     def truncated(self) -> int:
@@ -75,21 +64,23 @@ class SentenceEncoder:
         """N texts to (n, dimension) float32 of length 1; which other texts they come with does not matter."""
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        sound = [encodable(text) for text in texts]
-        vectors = np.stack(self._batched.run(lambda **options: self._tokenizer(sound, **options), "sentence_embedding"))
-        return _unit(vectors)
+        return _unit(np.stack(self._batched.run([encodable(text) for text in texts], "vectors")))
 
     def tokens(self, texts: Sequence[str], /) -> list[Floats]:
         """N texts to n arrays (tokens, dimension) float32, rows of length 1; without the tokens that frame a text."""
-        sound, framing = [encodable(text) for text in texts], list[list[int]]()
+        return [_unit(row) for row in self._batched.run([encodable(text) for text in texts], "tokens")]
 
-        def tokenize(**options: Any) -> Any:
-            encoded = self._tokenizer(sound, **options)
-            framing.extend(each.special_tokens_mask for each in encoded.encodings)
-            return encoded
 
-        rows = self._batched.run(tokenize, "token_embeddings") if texts else []
-        return [_unit(row[np.flatnonzero(np.array(mask) == 0)]) for row, mask in zip(rows, framing, strict=True)]
+def _network(name: str, folder: Path, compute: Compute) -> tuple[Network, int]:
+    """The program that runs the model in `folder`, and the dimension of its vectors."""
+    settings = Settings.of(folder, "encoder")
+    if settings is not None:
+        return Bert(folder, settings, compute), settings.dimension
+    model = sentence_transformer(folder, compute)
+    dimension = model.get_embedding_dimension()
+    if dimension is None:
+        raise ModelError(f"the model {name!r} does not tell its vectors' dimension; name a sentence encoder")
+    return Library(model, compute, int(model.max_seq_length or LONGEST)), int(dimension)
 
 
 def _unit(vectors: Floats) -> Floats:

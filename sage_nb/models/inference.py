@@ -1,84 +1,114 @@
-"""What encoders and cross-encoders share: tokens once, batches by length, results in the order asked."""
+"""What encoders and cross-encoders share: tokens, batches, results in the order asked."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sage_nb.errors import ModelError
-from sage_nb.models.batching import in_halves, token_batches
-from sage_nb.models.device import Compute
+from sage_nb.models.batching import in_halves
+from sage_nb.models.packing import Row, Tokens
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Encoding, Tokenizer
 
 Floats = npt.NDArray[np.float32]
-Row = dict[str, list[int]]
+Texts = Sequence[str] | Sequence[tuple[str, str]]
+Output = Literal["vectors", "tokens", "scores"]
 
-# A CPU's caches like small batches, a GPU large ones: 2,048 tokens is 8 texts of 256 tokens or 16 of 128.
-CPU_TOKENS, CPU_MOST = 2_048, 32
-GPU_TOKENS, GPU_MOST = 65_536, 1_024
+TOGETHER = 4_096  # texts: while a GPU computes what so many ask for, the tokens of as many more are made (+20 %)
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What a model was set to compute for some texts; a GPU may still be at it.
+
+    `output` has a row for each text; or, where `spans` tells which are whose, one for each token.
+    """
+
+    texts: Sequence[int]
+    output: torch.Tensor
+    spans: Sequence[slice] | None = None
+
+    def fetched(self) -> list[Floats]:
+        """Float32 for each text; waits for it."""
+        values = self.output.float().cpu().numpy()
+        if not np.isfinite(values).all():
+            raise ModelError(f"the model gave NaN or infinity in {self.output.dtype}; try SAGE_DTYPE=float32")
+        return list(values) if self.spans is None else [values[span] for span in self.spans]
+
+
+class Network(Protocol):
+    """A model's forward, and how it wants texts put together."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """It cuts texts to what the model reads."""
+        ...
+
+    def batches(self, lengths: Sequence[int]) -> Iterable[Sequence[Row]]:
+        """Rows of texts of these lengths, as many as are computed at once; each text in one of them."""
+        ...
+
+    def launch(self, texts: Sequence[Tokens], rows: Sequence[Row], output: Output) -> Launched:
+        """Compute a batch."""
+        ...
 
 
 class Batched:
-    """Runs a model's forward over tokenised inputs; one thread at a time."""
+    """Runs a network over texts; one thread at a time."""
 
-    def __init__(self, model: Any, compute: Compute, longest: int) -> None:
+    def __init__(self, network: Network) -> None:
         self.truncated = 0
-        self._model, self._compute, self._longest = model, compute, longest
+        self._network = network
         self._lock = Lock()
 
-    def run(self, tokenize: Callable[..., Any], output: str) -> list[Any]:
-        """One row (a float32 array) of the model's `output` for each input that `tokenize` was given, in that order."""
+    def run(self, texts: Texts, output: Output) -> list[Floats]:
+        """Of each text, in order: its vector, the vectors of its tokens but for those that frame it, or its scores."""
+        found, ahead = list[Floats](), _Chunk([], [])
         with self._lock:
-            encoded = tokenize(truncation=True, max_length=self._longest, padding=False)
-            self.truncated += sum(bool(encoding.overflowing) for encoding in encoded.encodings)
-            rows = [{name: encoded[name][i] for name in encoded} for i in range(len(encoded.encodings))]
-            return self._in_order(rows, partial(self._forward, output))
+            for at in range(0, len(texts), TOGETHER):
+                chunk = self._launched(texts[at : at + TOGETHER], output)
+                found += ahead.fetched(output)
+                ahead = chunk
+            return found + ahead.fetched(output)
 
-    def _in_order(self, rows: Sequence[Row], forward: Callable[[Sequence[Row]], list[Any]]) -> list[Any]:
-        cpu = self._compute.device == "cpu"
-        budget, most = (CPU_TOKENS, CPU_MOST) if cpu else (GPU_TOKENS, GPU_MOST)
-        outputs: list[Any] = [None] * len(rows)
-        for batch in token_batches([len(row["input_ids"]) for row in rows], budget, most):
-            for index, output in zip(batch, in_halves(forward, [rows[i] for i in batch]), strict=True):
-                outputs[index] = output
-        return outputs
+    def _launched(self, texts: Texts, output: Output) -> _Chunk:
+        encodings = self._network.tokenizer.encode_batch(list(texts))
+        pairs = not isinstance(texts[0], str)
+        self.truncated += sum(bool(encoding.overflowing) for encoding in encodings)
+        tokens = [Tokens(each.ids, each.type_ids.count(0) if pairs else len(each.ids)) for each in encodings]
+        launch = partial(self._launch, tokens, output)
+        batches = self._network.batches([len(each.ids) for each in tokens])
+        return _Chunk(encodings, [launched for rows in batches for launched in in_halves(launch, rows)])
 
-    def _forward(self, name: str, rows: Sequence[Row]) -> list[Any]:
+    def _launch(self, tokens: Sequence[Tokens], output: Output, rows: Sequence[Row]) -> list[Launched]:
         import torch
 
-        padded = self._model.tokenizer.pad(list(rows), return_tensors="pt")
         with torch.inference_mode():
-            features = {each: tensor.to(self._compute.device) for each, tensor in padded.items()}
-            output = self._model(features)[name].float().cpu().numpy()
-        if not np.isfinite(output).all():
-            raise ModelError(f"the model gave NaN or infinity in {self._compute.dtype}; try SAGE_DTYPE=float32")
-        return list(output)
+            return [self._network.launch(tokens, rows, output)]
 
 
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Model libraries talk while they load; what they say is not for a cell's output."""
-    from transformers.utils import logging as chatter
+@dataclass(frozen=True)
+class _Chunk:
+    encodings: Sequence[Encoding]
+    launched: Sequence[Launched]
 
-    level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
-    chatter.set_verbosity_error()
-    chatter.disable_progress_bar()
-    said = logging.getLogger("sentence_transformers")
-    before = said.level
-    said.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        said.setLevel(before)
-        chatter.set_verbosity(level)
-        if bars:
-            chatter.enable_progress_bar()
+    def fetched(self, output: Output) -> list[Floats]:
+        found = dict[int, Floats]()
+        for each in self.launched:
+            found.update(zip(each.texts, each.fetched(), strict=True))
+        if output == "tokens":
+            return [found[at][_unframed(encoding)] for at, encoding in enumerate(self.encodings)]
+        return [found[at] for at in range(len(self.encodings))]
+
+
+def _unframed(encoding: Encoding) -> npt.NDArray[np.intp]:
+    return np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)

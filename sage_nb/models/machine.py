@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -10,8 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from sage_nb.models.device import Compute
 
@@ -45,7 +44,8 @@ class Product:
         return 2 * self.rows * self.inner * self.columns
 
 
-class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers", "inner": "intermediate_size"}):
+@dataclass(frozen=True)
+class Shape:
     """A transformer's size, as its config.json has it."""
 
     layers: int
@@ -60,7 +60,8 @@ class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers", 
         >>> Shape.of(bundled_folder())
         Shape(layers=6, hidden_size=384, inner=1536)
         """
-        return msgspec.json.decode((folder / "config.json").read_bytes(), type=cls)
+        config = json.loads((folder / "config.json").read_bytes())
+        return cls(config["num_hidden_layers"], config["hidden_size"], config["intermediate_size"])
 
     def products(self, tokens: int) -> list[Product]:
         """The kinds of product with weights in a layer, of so many tokens."""

@@ -13,7 +13,7 @@ from typing import Any
 from sage_nb.errors import BadValueError, GeneratorError, ModelError
 from sage_nb.models.device import Compute, allotted_compute, choose_compute
 from sage_nb.models.generator import Conversation, Generator, Writer, Writing, check_tokens, kind, not_nothing
-from sage_nb.models.inference import quietly
+from sage_nb.models.library import quietly
 from sage_nb.models.weights import model_folder, weights_hash
 from sage_nb.records.markup import shortened
 from sage_nb.records.surrogates import encodable

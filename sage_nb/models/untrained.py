@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sage_nb.models.inference import quietly
+from sage_nb.models.library import quietly
 from sage_nb.models.weights import bundled_folder
 
 LAYERS = (0, 1, 2, 3, 4, 5)  # all that the bundled encoder has

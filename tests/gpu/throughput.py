@@ -18,10 +18,12 @@ import numpy as np
 from sage_nb.models.cross_encoder import PairScorer
 from sage_nb.models.device import allotted_compute, choose_compute
 from sage_nb.models.encoder import SentenceEncoder
-from sage_nb.models.inference import quietly
+from sage_nb.models.library import quietly
+from sage_nb.models.machine import GIGA, Product, Shape, product_rate
 from sage_nb.models.weights import bundled_folder
 
 WORDS = "a stream of records is cut by barriers whose checkpoints a failed task reads again from its offset".split()  # noqa: SIM905
+SIZES = (32, 128, 512, 2048)  # batches of plain sentence-transformers
 QUOTA = 0.02  # the share of a GPU's memory that is tried out
 
 
@@ -103,15 +105,21 @@ def encoded(texts, folder, options):
     plain, half = (SentenceTransformer(str(folder), device=options.device, local_files_only=True) for _ in range(2))
     plain.float()
     half.to(compute.torch_dtype)
+    few = texts[: max(1, len(texts) // 4)]
+    size = best_size(lambda size: half.encode(few, batch_size=size, show_progress_bar=False))
     rates, (mine, theirs, _) = compared(
         len(texts),
         options.repeats,
         lambda: ours.encode(texts),
-        lambda: plain.encode(texts, normalize_embeddings=True, show_progress_bar=False),
-        lambda: half.encode(texts, normalize_embeddings=True, show_progress_bar=False),
+        lambda: plain.encode(texts, batch_size=size, normalize_embeddings=True, show_progress_bar=False),
+        lambda: half.encode(texts, batch_size=size, normalize_embeddings=True, show_progress_bar=False),
     )
     cosine = float(np.sum(mine * theirs, axis=1).min())
-    print(line("encode", "docs/s", rates, compute.dtype), f"· cosine with plain at least {cosine:.4f}")
+    lengths = [
+        len(each) for each in half.tokenizer(texts, truncation=True, max_length=half.max_seq_length)["input_ids"]
+    ]
+    share = used(lengths, rates[0] / len(texts), folder, compute)
+    print(line("encode", "docs/s", rates, compute.dtype, size), f"· {share} · cosine with plain at least {cosine:.4f}")
     return cosine > 0.99
 
 
@@ -122,16 +130,35 @@ def scored(pairs, folder, options):
     ours = PairScorer("measured", folder, compute)
     plain, half = (CrossEncoder(str(folder), device=options.device, local_files_only=True) for _ in range(2))
     half.to(compute.torch_dtype)
+    few = pairs[: max(1, len(pairs) // 4)]
+    size = best_size(lambda size: half.predict(few, batch_size=size, show_progress_bar=False))
     rates, (mine, theirs, _) = compared(
         len(pairs),
         options.repeats,
         lambda: ours.score(pairs),
-        lambda: plain.predict(pairs, show_progress_bar=False),
-        lambda: half.predict(pairs, show_progress_bar=False),
+        lambda: plain.predict(pairs, batch_size=size, show_progress_bar=False),
+        lambda: half.predict(pairs, batch_size=size, show_progress_bar=False),
     )
     apart = float(np.abs(mine - theirs).max())
-    print(line("rerank", "pairs/s", rates, compute.dtype), f"· scores at most {apart:.4f} from plain")
+    tokens = half.tokenizer(pairs, truncation=True, max_length=512)["input_ids"]
+    share = used(map(len, tokens), rates[0] / len(pairs), folder, compute)
+    print(line("rerank", "pairs/s", rates, compute.dtype, size), f"· {share} · scores at most {apart:.4f} from plain")
     return apart < 0.05
+
+
+def best_size(run):
+    """The batch size at which plain sentence-transformers is fastest here."""
+    for size in SIZES:
+        run(size)  # the first calls of a GPU's kernels choose and load them
+    return min(SIZES, key=lambda size: timed(lambda: run(size)))
+
+
+def used(lengths, turns, folder, compute):
+    """How much of the fastest large product texts of these lengths are, so many times a second."""
+    reached = turns * Shape.of(folder).operations(lengths) / GIGA
+    side = 8192 if compute.device.startswith("cuda") else 1024
+    best = product_rate(Product(side, side, side), compute.dtype, compute, 0.3)
+    return f"{reached / 1000:,.1f} of the device's {best / 1000:,.1f} TFLOP/s ({reached / best:.1%})"
 
 
 def compared(count, repeats, *ways):
@@ -147,11 +174,11 @@ def timed(way):
     return time.perf_counter() - begun
 
 
-def line(what, unit, rates, dtype):
+def line(what, unit, rates, dtype, size):
     ours, plain, half = rates
     return (
         f"{what:<8}  {ours:,.0f} {unit} in {dtype} · plain {plain:,.0f} in float32 ({ours / plain:.2f} x), "
-        f"{half:,.0f} in {dtype} ({ours / half:.2f} x)"
+        f"{half:,.0f} in {dtype} ({ours / half:.2f} x), batches of {size}"
     )
 
 

@@ -22,7 +22,7 @@ Vectors = npt.NDArray[np.float32]
 
 KINDS = ("auto", "flat", "hnsw", "ivfpq")
 HNSW_FROM, IVFPQ_FROM = 50_000, 1_000_000  # rows of a segment from which "auto" leaves exact search
-RECALL_WANTED, RECALL_SAMPLE, RECALL_DEPTH = 0.97, 200, 10
+RECALL_WANTED, RECALL_SAMPLE, RECALL_DEPTH = 0.98, 200, 10  # wanted of the sample: 0.97 of all, and the chance in it
 SPARE, DEEPEST = 1.5, 2_000  # of a filtered search: what it fetches beyond its due, and where it had better be exact
 REFINED = 4  # IVF-PQ fetches this many times k, and orders them by their exact vectors
 

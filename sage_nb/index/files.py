@@ -118,7 +118,7 @@ def damaged(path: Path, why: str) -> str:
 
 
 class Texts(Sequence[str]):
-    """An Arrow column of texts, read where it lies: Arrow's own `column[row].as_py()` took five times as long.
+    """An Arrow column of texts, read where it lies, in 0.6 of the time that Arrow's own `column[row].as_py()` takes.
 
     >>> import pyarrow as pa
     >>> words = Texts(pa.chunked_array([["ant", "", "bee"]]).slice(1))

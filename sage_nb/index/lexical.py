@@ -20,7 +20,7 @@ from sage_nb.index.files import SortedStrings, read_array, read_table, write_arr
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-ASKED = 1 << 14  # terms whose place in a segment is kept at hand: to find one takes as long as to score 2,000 postings
+ASKED = 1 << 14  # terms whose place in a segment is kept at hand: to find one takes as long as to score 600 postings
 
 
 @dataclass(frozen=True)

@@ -184,11 +184,11 @@ def _attention_in_rows(mask: torch.Tensor, *asked: torch.Tensor) -> torch.Tensor
 
 def _attention_of_any_length(compute: Compute) -> Callable[..., torch.Tensor] | None:
     """What takes texts one after the other without a mask: torch has it from 2.10 on, for GPUs, in half precision."""
+    if not compute.device.startswith("cuda") or compute.dtype == "float32":
+        return None  # before the import, which takes as long as that of torch
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
-        return None
-    if not compute.device.startswith("cuda") or compute.dtype == "float32":
         return None
 
     def attention(ends: torch.Tensor, longest: int, *asked: torch.Tensor) -> torch.Tensor:

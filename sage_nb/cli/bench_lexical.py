@@ -63,6 +63,7 @@ class Lexical:
     def figures(self, folder: Path, python: str | None) -> Iterator[Figure]:
         """Each as it comes."""
         collection, seconds = self._built(folder / "frozen")
+        collection.compact()  # frozen, as the others' are
         yield from self._searched(collection.lexical(K), folder, python)
         yield from self._grown(collection, folder, seconds)
 

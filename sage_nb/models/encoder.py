@@ -64,11 +64,11 @@ class SentenceEncoder:
         """N texts to (n, dimension) float32 of length 1; which other texts they come with does not matter."""
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        return _unit(np.stack(self._batched.run([encodable(text) for text in texts], "vectors")))
+        return np.stack(self._batched.run([encodable(text) for text in texts], "vectors"))
 
     def tokens(self, texts: Sequence[str], /) -> list[Floats]:
         """N texts to n arrays (tokens, dimension) float32, rows of length 1; without the tokens that frame a text."""
-        return [_unit(row) for row in self._batched.run([encodable(text) for text in texts], "tokens")]
+        return self._batched.run([encodable(text) for text in texts], "tokens")
 
 
 def _network(name: str, folder: Path, compute: Compute) -> tuple[Network, int]:
@@ -81,7 +81,3 @@ def _network(name: str, folder: Path, compute: Compute) -> tuple[Network, int]:
     if dimension is None:
         raise ModelError(f"the model {name!r} does not tell its vectors' dimension; name a sentence encoder")
     return Library(model, compute, int(model.max_seq_length or LONGEST)), int(dimension)
-
-
-def _unit(vectors: Floats) -> Floats:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -71,7 +71,10 @@ class Batched:
         self._lock = Lock()
 
     def run(self, texts: Texts, output: Output) -> list[Floats]:
-        """Of each text, in order: its vector, the vectors of its tokens but for those that frame it, or its scores."""
+        """Of each text, in order: its vector, the vectors of its tokens but for those that frame it, or its scores.
+
+        Vectors have length 1.
+        """
         found, ahead = list[Floats](), _Chunk([], [])
         with self._lock:
             for at in range(0, len(texts), TOGETHER):
@@ -93,7 +96,10 @@ class Batched:
         import torch
 
         with torch.inference_mode():
-            return [self._network.launch(tokens, rows, output)]
+            launched = self._network.launch(tokens, rows, output)
+            if output == "scores":
+                return [launched]
+            return [replace(launched, output=torch.nn.functional.normalize(launched.output.float(), dim=-1))]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from traitlets import Float, Int, Unicode, Union
+from traitlets import Float, Int, Unicode, Union, default
 from traitlets.config import Configurable
+
+CACHE_GIB = "SAGE_CACHE_GIB"  # as `retrieval.recall` reads it, which takes too long to load for `%load_ext`
 
 
 class Sage(Configurable):
@@ -22,7 +25,20 @@ class Sage(Configurable):
     gpus = Float(0.0, help="the share of a GPU for each operator with a model, with env = ray").tag(config=True)
     checkpoint_every = Float(0.0, help="seconds between commits of results; 0: as they come").tag(config=True)
     top = Int(5, help="hits to show for each question").tag(config=True)
-    cache_gib = Float(2.0, help="GiB that the cell cache may take; the least recently used goes").tag(config=True)
+    cache_gib = Float(help="GiB that the cell cache may take; the least recently used goes").tag(config=True)
+
+    @default("cache_gib")
+    def _cache_gib_of_the_process(self) -> float:
+        return float(os.environ.get(CACHE_GIB) or 2.0)
+
+    def tell_limit(self) -> None:
+        """Whatever opens the cache in this process, cell or not, keeps to `cache_gib` from now on.
+
+        >>> Sage(cache_gib=1.5).tell_limit()
+        >>> os.environ.pop(CACHE_GIB)
+        '1.5'
+        """
+        os.environ[CACHE_GIB] = str(self.cache_gib)
 
     def defaults(self) -> dict[str, Any]:
         """The options of a cell."""

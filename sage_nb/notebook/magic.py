@@ -33,16 +33,15 @@ class SageMagics(Magics):
         super().__init__(shell)
         self._shell, self._config = shell, config
         self._failure: SageError | None = None
+        config.tell_limit()
+        config.observe(lambda _: config.tell_limit(), "cache_gib")
 
     @cached_property
     def session(self) -> Session:
         """What the cells of this kernel share."""
         from sage_nb.notebook.session import Session
 
-        made = Session()
-        made.use_limit(self._config.cache_gib)
-        self._config.observe(lambda change: made.use_limit(change.new), "cache_gib")
-        return made
+        return Session()
 
     @magic_arguments()
     @argument("name", nargs="?", help="bind the pipeline, or with --on its run, to this name")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from sage_nb.errors import BadValueError, SageError
@@ -15,12 +14,11 @@ from sage_nb.retrieval.changes import changes, step_facts
 from sage_nb.retrieval.history import History, RunFacts, new_id, versions
 from sage_nb.retrieval.plan import RunPlan, planned
 from sage_nb.retrieval.questions import check_text
-from sage_nb.retrieval.recall import Cell
+from sage_nb.retrieval.recall import Cell, home_cache
 from sage_nb.retrieval.run import Run
-from sage_nb.retrieval.source import home
 from sage_nb.retrieval.stage import Stage
 from sage_nb.retrieval.yaml import to_yaml
-from sage_nb.runtime.cellcache.store import LIMIT, CellCache, Cleared
+from sage_nb.runtime.cellcache.store import CellCache, Cleared
 from sage_nb.runtime.environment import Environment, LocalEnvironment
 
 
@@ -69,21 +67,16 @@ class Session:
 
     def __init__(self) -> None:
         self.stage: Stage | None = None
-        self._limit = LIMIT
         self._last: tuple[Stage, Sequence[Query], CellOptions] | None = None
-        self._cache: tuple[Path, CellCache] | None = None
-
-    def use_limit(self, gib: float) -> None:
-        """GiB that the cache may take from now on."""
-        self._limit, self._cache = int(gib * 2**30), None
+        self._cache: CellCache | None = None
 
     @property
     def cache(self) -> CellCache:
-        """The one of `SAGE_HOME`, else of `.sage`, opened once."""
-        place = home() / "cache"
-        if self._cache is None or self._cache[0] != place:
-            self._cache = place, CellCache(place, self._limit)
-        return self._cache[1]
+        """The one of `SAGE_HOME`, else of `.sage`, opened once for each place and limit."""
+        wanted = home_cache()
+        if self._cache is None or (self._cache.folder, self._cache.limit) != (wanted.folder, wanted.limit):
+            self._cache = wanted
+        return self._cache
 
     @property
     def questions(self) -> Sequence[Query]:
@@ -168,7 +161,7 @@ def clear_cache(cell: str | None = None, stage: str | None = None, older_than: f
     Cleared(entries=0, bytes=0)
     >>> del os.environ["SAGE_HOME"]
     """
-    cache = CellCache(home() / "cache")
+    cache = home_cache()
     try:
         return cache.clear(cell, stage, older_than)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sage_nb.records.values import Query, Result
 from sage_nb.retrieval.path import Mark, Path
 from sage_nb.retrieval.resources import Collections
 from sage_nb.retrieval.source import home
-from sage_nb.runtime.cellcache.store import CellCache, Entry
+from sage_nb.runtime.cellcache.store import LIMIT, CellCache, Entry
 from sage_nb.runtime.environment import Environment
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
@@ -32,6 +33,7 @@ class Known(msgspec.Struct, frozen=True):
     depth: int
 
 
+CACHE_GIB = "SAGE_CACHE_GIB"  # of the environment, as SAGE_HOME is: whatever opens the cache in a process agrees
 Passing = Result | Known
 Env = TypeVar("Env", bound=Environment)
 
@@ -71,11 +73,24 @@ class Cell:
         """One whose cache is that of `%%sage` cells, in `SAGE_HOME`, else in `.sage`; BadValueError for no name."""
         if not isinstance(name, str) or not name:
             raise BadValueError(f"cell= is a name to keep results under, a text, got {name!r:.80}")
-        return cls(name, CellCache(home() / "cache"))
+        return cls(name, home_cache())
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Those values that are held."""
         return {} if self.fresh else self.cache.get(keys)
+
+
+def home_cache() -> CellCache:
+    """The one in `SAGE_HOME`, else in `.sage`, which takes `SAGE_CACHE_GIB`, else 2 GiB; BadValueError for no number.
+
+    >>> home_cache().limit == 2 * 2**30
+    True
+    """
+    given = os.environ.get(CACHE_GIB)
+    try:
+        return CellCache(home() / "cache", int(float(given) * 2**30) if given else LIMIT)
+    except ValueError as error:
+        raise BadValueError(f"{CACHE_GIB} is a number of GiB, got {given!r}") from error
 
 
 def in_cell(env: Env, name: str | None) -> Env:

@@ -18,6 +18,7 @@ from sage_nb.notebook.display import RunView
 from sage_nb.notebook.magic import load_ipython_extension
 from sage_nb.notebook.options import CellOptions
 from sage_nb.notebook.session import Session
+from sage_nb.retrieval.recall import Cell
 
 
 @pytest.fixture(autouse=True)
@@ -276,3 +277,13 @@ def test_a_bare_line_names_what_can_be_asked(shell):
     with capture_output() as seen:
         shell.run_cell("%sage")
     assert 'write %sage "a question", or %sage with one of status, runs, plan' in seen.stdout + seen.stderr
+
+
+def test_the_caches_limit_holds_for_whatever_opens_it(shell, monkeypatch):
+    monkeypatch.setenv("SAGE_CACHE_GIB", "2")
+    shell.run_line_magic("config", "Sage.cache_gib = 0.5")
+    assert Cell.at_home("elsewhere").cache.limit == 2**29
+    assert shell.magics_manager.magics["cell"]["sage"].__self__.session.cache.limit == 2**29
+    monkeypatch.setenv("SAGE_CACHE_GIB", "much")
+    with pytest.raises(BadValueError, match="SAGE_CACHE_GIB is a number of GiB, got 'much'"):
+        Cell.at_home("elsewhere")

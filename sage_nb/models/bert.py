@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sage_nb.models.device import Compute
+from sage_nb.models.device import Compute, multiplies_bf16
 from sage_nb.models.inference import Launched, Output
 from sage_nb.models.linear import Linear, linear
 from sage_nb.models.packing import Packed, Row, Tokens, rows_of, width_for
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 WORDS, POSITIONS, SIDES = (f"embeddings.{name}_embeddings" for name in ("word", "position", "token_type"))
 CPU_TOKENS, GPU_TOKENS = 2_048, 32_768  # of a batch
+WIDEST = 256  # numbers in a head, of those that flash attention takes
+SEGMENTED = ("cpu", "cuda")  # what torch 2.13 has segment_reduce for: Apple's GPUs it has not
 
 
 class Bert:
@@ -44,7 +46,7 @@ class Bert:
         self._norm = weights.norm("embeddings.LayerNorm", settings.epsilon)
         self._layers = [_Layer(weights, f"encoder.layer.{at}", settings) for at in range(settings.layers)]
         self._head = [weights.linear("pooler.dense"), weights.linear("classifier")] if settings.activation else []
-        self._of_any_length = _attention_of_any_length(compute)
+        self._of_any_length = _attention_of_any_length(compute, settings.dimension // settings.heads)
 
     def batches(self, lengths: Sequence[int]) -> Iterator[Sequence[Row]]:
         """Rows that short texts fill up; the texts as they come, where attention takes them one after the other."""
@@ -54,7 +56,8 @@ class Bert:
                 yield part[:, None].tolist()
             return
         width = width_for(lengths)
-        rows, most = rows_of(lengths, width), max(1, CPU_TOKENS // width)
+        tokens = CPU_TOKENS if self._compute.device == "cpu" else GPU_TOKENS
+        rows, most = rows_of(lengths, width), max(1, tokens // width)
         for at in range(0, len(rows), most):
             yield rows[at : at + most]
 
@@ -100,9 +103,12 @@ class Bert:
 
         if self._settings.pooling == "cls":
             return hidden[self._moved(packed.starts)]
-        held = hidden[self._moved(np.flatnonzero(packed.owners >= 0))] if packed.width else hidden
-        lengths = self._moved(packed.lengths)
-        return torch.segment_reduce(held.float(), "mean", lengths=lengths, axis=0, unsafe=True)
+        own, lengths = packed.owners >= 0, self._moved(packed.lengths)
+        held = hidden[self._moved(np.flatnonzero(own))].float() if packed.width else hidden.float()
+        if hidden.device.type in SEGMENTED:
+            return torch.segment_reduce(held, "mean", lengths=lengths, axis=0, unsafe=True)
+        sums = held.new_zeros(len(lengths), held.shape[1])
+        return sums.index_add_(0, self._moved(packed.owners[own]), held) / lengths[:, None]
 
     def _scores(self, hidden: torch.Tensor, packed: Packed) -> torch.Tensor:
         """(pairs, 1), of each pair's first token."""
@@ -182,13 +188,20 @@ def _attention_in_rows(mask: torch.Tensor, *asked: torch.Tensor) -> torch.Tensor
     return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
 
 
-def _attention_of_any_length(compute: Compute) -> Callable[..., torch.Tensor] | None:
-    """What takes texts one after the other without a mask: torch has it from 2.10 on, for GPUs, in half precision."""
-    if not compute.device.startswith("cuda") or compute.dtype == "float32":
+def _attention_of_any_length(compute: Compute, width: int) -> Callable[..., torch.Tensor] | None:
+    """What takes texts one after the other without a mask, for heads of that width.
+
+    Flash attention: torch has it from 2.10 on, if it was built with it, in half precision and for GPUs since Ampere.
+    """
+    if compute.dtype == "float32" or width % 8 or width > WIDEST or not multiplies_bf16(compute.device):
         return None  # before the import, which takes as long as that of torch
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
+        return None
+    import torch
+
+    if not torch.backends.cuda.is_flash_attention_available():
         return None
 
     def attention(ends: torch.Tensor, longest: int, *asked: torch.Tensor) -> torch.Tensor:

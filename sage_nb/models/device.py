@@ -92,6 +92,19 @@ def cpu_has_bf16() -> bool:
     return any(check() for name in asked if (check := getattr(torch.cpu, name, None)))
 
 
+def multiplies_bf16(device: str) -> bool:
+    """Whether a GPU does so itself: those before Ampere emulate it, slowly.
+
+    >>> multiplies_bf16("cpu")
+    False
+    """
+    import torch
+
+    if not device.startswith("cuda") or not torch.cuda.is_available():
+        return False
+    return torch.cuda.get_device_capability(device if ":" in device else None)[0] >= 8
+
+
 def _keep_to_share(device: str) -> None:
     import torch
 
@@ -133,16 +146,7 @@ def _best_device() -> str:
 
 def _fast_dtype(device: str) -> str:
     if device.startswith("cuda"):
-        return "bfloat16" if _multiplies_bf16(device) else "float16"
+        return "bfloat16" if multiplies_bf16(device) else "float16"
     if device.startswith("mps"):
         return "float16"
     return "bfloat16" if cpu_has_bf16() else "float32"
-
-
-def _multiplies_bf16(device: str) -> bool:
-    """Whether a GPU does so itself: older ones emulate it, slowly."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return False
-    return torch.cuda.get_device_capability(device if ":" in device else None)[0] >= 8

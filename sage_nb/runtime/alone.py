@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sage_nb.runtime.messages import Begin, Close, Committed, Part, Subtask, Trigger
 from sage_nb.runtime.task import Task
@@ -27,7 +30,8 @@ class Alone:
         """
         task.fence(ATTEMPT)
         task.begin(Begin(ATTEMPT, {}))
-        task.run()
+        with _outside_the_event_loop():
+            task.run()
         if self._error is not None:
             raise self._error
 
@@ -58,3 +62,19 @@ class Alone:
         else:
             self._error = error
         task.quit()
+
+
+@contextmanager
+def _outside_the_event_loop() -> Iterator[None]:
+    """As in a thread of a job: a notebook's cells run in an event loop, in which no function could `asyncio.run`."""
+    loop = asyncio._get_running_loop()  # noqa: SLF001  asyncio's own, for those who extend it
+    task = None if loop is None else asyncio.current_task()
+    if loop is not None and task is not None:
+        asyncio.tasks._leave_task(loop, task)  # noqa: SLF001
+    asyncio._set_running_loop(None)  # noqa: SLF001
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)  # noqa: SLF001
+        if loop is not None and task is not None:
+            asyncio.tasks._enter_task(loop, task)  # noqa: SLF001

@@ -17,7 +17,7 @@ from sage_nb.models.device import Compute, cpu_has_bf16
 from sage_nb.models.encoder import SentenceEncoder
 from sage_nb.models.library import Library
 from sage_nb.models.linear import FusedLinear, Linear, linear
-from sage_nb.models.settings import Settings
+from sage_nb.models.settings import SIGMOID, Settings
 from sage_nb.models.weights import RERANKER_FOLDER, bundled_folder
 
 FP32 = Compute("cpu", "float32")
@@ -101,9 +101,15 @@ def test_a_plain_bert_is_loaded_without_the_libraries_that_take_seconds_to_impor
         ("config.json", {"position_embedding_type": "relative_key"}),
         ("config.json", {"model_type": "roberta"}),
         ("tokenizer_config.json", {"do_lower_case": False}),
+        ("config.json", {"quantization_config": {"quant_method": "bitsandbytes"}}),
         ("tokenizer_config.json", {"truncation_side": "left"}),
+        ("tokenizer_config.json", {"tokenizer_class": None}),
+        ("tokenizer_config.json", {"model_input_names": ["input_ids", "attention_mask"]}),
         ("sentence_bert_config.json", {"do_lower_case": True}),
+        ("sentence_bert_config.json", {"tokenizer_args": {"do_lower_case": False}}),
+        ("sentence_bert_config.json", {"config_args": {"hidden_act": "relu"}}),
         ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}),
+        ("1_Pooling/config.json", {"pooling_mode": "max"}),
         ("tokenizer.json", {"normalizer": {"type": "NFC"}}),
     ],
 )
@@ -113,10 +119,40 @@ def test_what_is_no_plain_bert_is_not_taken_for_one(folder, name, changed):
     assert Settings.of(folder, "encoder") is None
 
 
-def test_a_model_with_more_than_a_pooling_is_not_taken_for_a_plain_one(folder):
+@pytest.mark.parametrize(
+    ("at", "changed"),
+    [
+        (2, {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}),
+        (0, {"type": "custom_st.Transformer"}),
+        (0, {"path": "0_Transformer"}),
+    ],
+)
+def test_a_model_with_other_modules_is_not_taken_for_a_plain_one(folder, at, changed):
     modules = json.loads((folder / "modules.json").read_text())
-    dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
-    (folder / "modules.json").write_text(json.dumps([*modules[:2], dense]))
+    modules[at].update(changed)
+    (folder / "modules.json").write_text(json.dumps(modules))
+    assert Settings.of(folder, "encoder") is None
+
+
+def test_a_tokenizer_that_keeps_case_does_so_only_where_it_is_told(folder):
+    normalizer = json.loads((folder / "tokenizer.json").read_text())["normalizer"]
+    told(folder, "tokenizer.json", normalizer={**normalizer, "lowercase": False})
+    told(folder, "tokenizer_config.json", do_lower_case=False)
+    assert Settings.of(folder, "encoder") is not None
+    (folder / "tokenizer_config.json").write_text("{}")  # the library takes it for one that does not
+    assert Settings.of(folder, "encoder") is None
+
+
+@pytest.mark.parametrize("name", ["layer_norm_eps", "max_position_embeddings", "num_attention_heads"])
+def test_what_an_old_config_leaves_out_the_library_knows(folder, name):
+    config = json.loads((folder / "config.json").read_text())
+    del config[name]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert Settings.of(folder, "encoder") is None
+
+
+def test_weights_with_an_adapter_are_left_to_the_library(folder):
+    (folder / "adapter_config.json").write_text("{}")
     assert Settings.of(folder, "encoder") is None
 
 
@@ -145,3 +181,48 @@ def test_few_labels_and_known_activations_only():
     assert Settings.of(RERANKER_FOLDER, "cross-encoder").activation == "identity"
     assert Settings.of(RERANKER_FOLDER, "encoder") is None
     assert isinstance(SentenceEncoder("x", bundled_folder(), FP32)._batched._network, Bert)
+
+
+def test_the_activation_told_beside_the_config_counts_more_than_the_one_in_it(tmp_path):
+    folder = shutil.copytree(RERANKER_FOLDER, tmp_path / "model")
+    told(folder, "config.json", sentence_transformers={"activation_fn": SIGMOID})
+    assert Settings.of(folder, "cross-encoder").activation == "identity"
+    told(folder, "config_sentence_transformers.json", activation_fn=None)
+    assert Settings.of(folder, "cross-encoder").activation == "sigmoid"
+    told(folder, "config.json", sentence_transformers=None)
+    assert Settings.of(folder, "cross-encoder").activation == "sigmoid"
+
+
+def test_means_are_the_same_where_torch_reduces_no_segments(monkeypatch):
+    encoder = SentenceEncoder("x", bundled_folder(), FP32)
+    vectors = encoder.encode(TEXTS)
+    monkeypatch.setattr(bert, "SEGMENTED", ())
+    np.testing.assert_allclose(encoder.encode(TEXTS), vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "width", "takes"),
+    [
+        ((9, 0), "bfloat16", 64, True),
+        ((8, 0), "float16", 32, True),
+        ((7, 5), "float16", 32, False),  # as a T4, where flash attention raises an error
+        ((9, 0), "bfloat16", 26, False),  # as TinyBERT's 312 numbers in 12 heads
+        ((9, 0), "float32", 64, False),
+    ],
+)
+def test_texts_of_any_length_are_only_asked_of_gpus_that_take_them(monkeypatch, capability, dtype, width, takes):
+    import torch
+
+    pytest.importorskip("torch.nn.attention.varlen")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    assert (bert._attention_of_any_length(Compute("cuda", dtype), width) is not None) == takes
+
+
+def test_a_gpu_that_takes_rows_is_given_larger_batches(monkeypatch):
+    network = Bert(bundled_folder(), Settings.of(bundled_folder(), "encoder"), FP32)
+    lengths = [100] * 1_000
+    assert max(len(rows) * 128 for rows in network.batches(lengths)) == bert.CPU_TOKENS
+    monkeypatch.setattr(network, "_compute", Compute("mps", "float16"))
+    assert max(len(rows) * 128 for rows in network.batches(lengths)) == bert.GPU_TOKENS

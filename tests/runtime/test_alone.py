@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from typing import ClassVar
@@ -104,6 +105,25 @@ def test_the_stop_button_is_no_failure_of_a_function():
         chain(stopped)[0].work_through()
     with pytest.raises(OperatorError, match="left its thread: SystemExit"):
         chain(lambda _: sys.exit())[0].work_through()
+
+
+def test_a_function_may_begin_an_event_loop_where_a_notebook_runs_one():
+    async def doubled(value):
+        await asyncio.sleep(0)
+        return 2 * value
+
+    async def cell():
+        mine = asyncio.current_task()
+        env, rows = chain(lambda value: asyncio.run(doubled(value)), [1, 2])
+        assert env.work_through()
+        assert asyncio.current_task() is mine
+        await asyncio.sleep(0)  # the loop goes on
+        with pytest.raises(OperatorError, match="'step' failed on 1: ZeroDivisionError"):
+            chain(lambda value: 1 / 0)[0].work_through()
+        assert asyncio.get_running_loop() is mine.get_loop()
+        return rows
+
+    assert asyncio.run(cell()) == [2, 4]
 
 
 def test_what_fails_at_closing_undoes_nothing(caplog):

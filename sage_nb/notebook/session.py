@@ -68,15 +68,11 @@ class Session:
     def __init__(self) -> None:
         self.stage: Stage | None = None
         self._last: tuple[Stage, Sequence[Query], CellOptions] | None = None
-        self._cache: CellCache | None = None
 
     @property
     def cache(self) -> CellCache:
-        """The one of `SAGE_HOME`, else of `.sage`, opened once for each place and limit."""
-        wanted = home_cache()
-        if self._cache is None or (self._cache.folder, self._cache.limit) != (wanted.folder, wanted.limit):
-            self._cache = wanted
-        return self._cache
+        """The one of `SAGE_HOME`, else of `.sage`."""
+        return home_cache()
 
     @property
     def questions(self) -> Sequence[Query]:

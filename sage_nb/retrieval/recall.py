@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path as FilePath
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -83,14 +85,22 @@ class Cell:
 def home_cache() -> CellCache:
     """The one in `SAGE_HOME`, else in `.sage`, which takes `SAGE_CACHE_GIB`, else 2 GiB; BadValueError for no number.
 
-    >>> home_cache().limit == 2 * 2**30
-    True
+    It is the same for all who ask in this process.
+
+    >>> home_cache().limit == 2 * 2**30, home_cache() is home_cache()
+    (True, True)
     """
     given = os.environ.get(CACHE_GIB)
     try:
-        return CellCache(home() / "cache", int(float(given) * 2**30) if given else LIMIT)
+        return _cache(home() / "cache", int(float(given) * 2**30) if given else LIMIT)
     except ValueError as error:
         raise BadValueError(f"{CACHE_GIB} is a number of GiB, got {given!r}") from error
+
+
+@lru_cache(maxsize=4)
+def _cache(folder: FilePath, limit: int) -> CellCache:
+    """Kept: where each question opened one of its own, hundreds of files were open until garbage was collected."""
+    return CellCache(folder, limit)
 
 
 def in_cell(env: Env, name: str | None) -> Env:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +207,23 @@ def test_what_a_run_gives_is_kept_under_a_cells_name(tmp_path, monkeypatch):
     assert pipe.search("timer", cell="other").hits == again["q2"].hits
     with pytest.raises(BadValueError, match="cell= is a name to keep results under, a text, got ''"):
         pipe.search("timer", cell="")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not list open files")
+def test_questions_of_a_cell_share_what_they_have_open(tmp_path, monkeypatch):
+    def opened():
+        found = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        return sum(tmp_path / "cache" in each.parents for each in found)
+
+    monkeypatch.setenv("SAGE_HOME", str(tmp_path))
+    book = sage.Collection("book", encoder=None)
+    book.add([Document(word, word) for word in ("barrier", "window", "timer")], progress=False)
+    book.lexical().search("first", cell="words")
+    before = opened()
+    gc.disable()
+    try:
+        for number in range(10):
+            book.lexical().search(f"word {number}", cell="words")
+    finally:
+        gc.enable()
+    assert 0 < opened() <= before

@@ -278,9 +278,11 @@ def test_hyde_puts_passages_beside_the_question_and_a_dense_retriever_takes_the_
     assert found.hits[0].score > zoo.dense(3).search(question).hits[0].score
     check_value(sage.hyde("wrong", n=2) >> zoo.hybrid(3))
     two = (sage.hyde("wrong") >> zoo.hybrid(3)).run([question, "honey?"]).results
-    assert [result.hits for result in two] == [
-        (sage.hyde("wrong") >> zoo.hybrid(3)).search(q).hits for q in (question, "honey?")
-    ]
+    for together, text in zip(two, (question, "honey?"), strict=True):
+        alone = (sage.hyde("wrong") >> zoo.hybrid(3)).search(text)
+        assert [hit.document.id for hit in together] == [hit.document.id for hit in alone]
+        scores = [[hit.steps[0].score for hit in hits] for hits in (together, alone)]
+        assert scores[0] == pytest.approx(scores[1], abs=0.01)  # in bfloat16 texts that come together differ that much
     check_cached(tmp_path, sage.hyde("wrong") >> zoo.dense(3))
 
 

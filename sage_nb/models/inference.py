@@ -41,7 +41,7 @@ class Launched:
         """Float32 for each text; waits for it."""
         values = self.output.float().cpu().numpy()
         if not np.isfinite(values).all():
-            raise ModelError(f"the model gave NaN or infinity in {self.output.dtype}; try SAGE_DTYPE=float32")
+            raise ModelError("the model gave NaN or infinity; try SAGE_DTYPE=float32, or look at its weights")
         return list(values) if self.spans is None else [values[span] for span in self.spans]
 
 

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from sage_nb.errors import ModelError
 from sage_nb.models import bert
 from sage_nb.models.bert import Bert
 from sage_nb.models.cross_encoder import PairScorer
@@ -226,3 +227,14 @@ def test_a_gpu_that_takes_rows_is_given_larger_batches(monkeypatch):
     assert max(len(rows) * 128 for rows in network.batches(lengths)) == bert.CPU_TOKENS
     monkeypatch.setattr(network, "_compute", Compute("mps", "float16"))
     assert max(len(rows) * 128 for rows in network.batches(lengths)) == bert.GPU_TOKENS
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_is_no_number_is_told_whatever_it_was_computed_in(folder, dtype):
+    from safetensors.torch import load_file, save_file
+
+    weights = {name: value.clone() for name, value in load_file(folder / "model.safetensors").items()}
+    weights["encoder.layer.0.attention.self.query.bias"].fill_(float("nan"))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"the model gave NaN or infinity; try SAGE_DTYPE=float32, or look at"):
+        SentenceEncoder("x", folder, Compute("cpu", dtype)).encode(["a"])

@@ -74,7 +74,7 @@ def narrowed(pipeline: Stage, only: Filter | None) -> Stage:
     >>> from sage_nb.records.filters import where
     >>> from sage_nb.retrieval.collection import Collection
     >>> narrowed(Collection("a").lexical(k=2), where(source="x"))
-    Collection('a').where(where(source='x')).lexical(k=2)
+    Collection('a').where(source='x').lexical(k=2)
     """
     if only is None:
         return pipeline

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sage_nb.errors import BadValueError
-from sage_nb.records.filters import Filter
+from sage_nb.records.filters import Filter, Where
 from sage_nb.retrieval.reader import FolderReader, Reader
 from sage_nb.retrieval.resources import Collections
 from sage_nb.stream.function import Context
@@ -42,7 +42,12 @@ def locate(name: str | os.PathLike[str]) -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """The collection at `path`, of which only what `only` accepts."""
+    """The collection at `path`, of which only what `only` accepts.
+
+    >>> from sage_nb.records.filters import where
+    >>> Source("/a", where(year=2020)), Source("/a", ~where(year=2020))
+    (Collection('/a').where(year=2020), Collection('/a').where(~where(year=2020)))
+    """
 
     path: str
     only: Filter | None = None
@@ -73,5 +78,8 @@ class Source:
 
     @property
     def filtered(self) -> str:
-        """What follows it where there is a filter."""
-        return f".where({self.only!r})" if self.only is not None else ""
+        """`.where(year=2020)`, where conditions can be named so; `.where(filter)` of any other filter; "" of none."""
+        if self.only is None:
+            return ""
+        by_name = isinstance(self.only, Where) and all(each.name != "self" for each in self.only.conditions)
+        return f".{self.only!r}" if by_name else f".where({self.only!r})"

@@ -30,7 +30,7 @@ class View:
     >>> book.name, book.source == Source("handbook")
     ('handbook', True)
     >>> book.where(source="numpy", year__ge=2020).hybrid(k=10)
-    Collection('handbook').where(where(source='numpy', year__ge=2020)).hybrid(k=10)
+    Collection('handbook').where(source='numpy', year__ge=2020).hybrid(k=10)
     >>> book.lexical(k=100, variant="okapi") + book.dense(k=100)
     Collection('handbook').lexical(k=100, variant='okapi') + Collection('handbook').dense(k=100)
     >>> book.hierarchical(k=5, coarse=book.lexical(k=20))

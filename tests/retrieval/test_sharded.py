@@ -303,5 +303,5 @@ def test_a_view_of_shards_is_a_value(small):
     with small.sharded(2) as opened:
         assert opened.where(source="zoo").lexical(3) == opened.where(source="zoo").lexical(3)
         assert opened.lexical(3) != small.lexical(3)
-        assert repr(opened.where(source="zoo")) == f"{small!r}.sharded(2).where(where(source='zoo'))"
+        assert repr(opened.where(source="zoo")) == f"{small!r}.sharded(2).where(source='zoo')"
         assert issubclass(LostError, ServiceError)

@@ -52,7 +52,7 @@ class _Drawn:
 def told(label: str) -> tuple[str, str]:
     """A step's title, and its arguments as the line below.
 
-    >>> told("Collection('book').where(where(year=3)).lexical(k=5)")
+    >>> told("Collection('book').where(year=3).lexical(k=5)")
     ('book.lexical', 'filtered, k=5')
     """
     text = short(label)

@@ -9,7 +9,6 @@ from typing import Any
 from sage_nb.errors import SageError
 from sage_nb.models.generator import Generator
 from sage_nb.notebook.cell import pipeline_of
-from sage_nb.records.filters import Where
 from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Cut, Stage, Then, bracketed
 from sage_nb.retrieval.view import View
@@ -28,12 +27,6 @@ class Called(Source):
     def whole(self) -> bool:
         """Whether the one that it stands for is."""
         return not self.in_parts
-
-    @property
-    def filtered(self) -> str:
-        """`.where(year=2020)`, where conditions can be named so; `.where(filter)` of any other filter."""
-        by_name = isinstance(self.only, Where) and all(each.name != "self" for each in self.only.conditions)
-        return f".{self.only!r}" if by_name else super().filtered
 
     def __repr__(self) -> str:
         return f"{self.called}{self.filtered}"

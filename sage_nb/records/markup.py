@@ -38,6 +38,8 @@ STYLE = (
     "padding:.3em .8em;margin:.8em 0 .4em auto;width:fit-content;max-width:80%;overflow-wrap:anywhere}"
     "</style>"
 )
+# Of what a notebook keeps JupyterLab drops the rules until it is trusted, as one just cloned is not; a cell's own stay.
+_LEFT = " style='text-align:left;vertical-align:top'"
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,13 @@ def cited(text: str, doubtful: Sequence[tuple[int, int]], quotes: Mapping[str, s
 def table(header: Sequence[str], rows: Iterable[Sequence[str | float | Html]], caption: str = "") -> str:
     """A table in the notebook's own colours; numbers to the right, floats with four digits.
 
-    >>> "<td>&lt;i&gt;</td>" in table(["text"], [["<i>"]])
-    True
+    >>> table(["text"], [["<i>"]]).partition("<tbody>")[2]
+    "<tr><td style='text-align:left;vertical-align:top'>&lt;i&gt;</td></tr></tbody></table>"
     """
     rows = list(rows)
     numeric = [_numeric([row[at] for row in rows]) for at in range(len(header))]
     head = "".join(
-        f"<th{right * ' class=sage-number'}>{escape(name).text}</th>"
+        f"<th{' class=sage-number' if right else _LEFT}>{escape(name).text}</th>"
         for name, right in zip(header, numeric, strict=True)
     )
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
@@ -175,9 +177,9 @@ def _numeric(column: Sequence[str | float | Html]) -> bool:
 
 def _cell(value: str | float | Html) -> str:
     if isinstance(value, Html):
-        return f"<td{value.number * ' class=sage-number'}>{value.text}</td>"
+        return f"<td{' class=sage-number' if value.number else _LEFT}>{value.text}</td>"
     if isinstance(value, str):
-        return f"<td>{escape(value).text}</td>"
+        return f"<td{_LEFT}>{escape(value).text}</td>"
     if isinstance(value, int):
         return f"<td class='sage-number'>{value:,}</td>"
     return f"<td class='sage-number'>{value:.4g}</td>"

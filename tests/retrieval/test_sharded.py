@@ -66,7 +66,7 @@ def pids(opened, cluster):
 def dead(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: between opening and reading
         return True
 
 

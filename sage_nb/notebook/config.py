@@ -8,7 +8,7 @@ from typing import Any
 from traitlets import Float, Int, Unicode, Union, default
 from traitlets.config import Configurable
 
-CACHE_GIB = "SAGE_CACHE_GIB"  # as `retrieval.recall` reads it, which takes too long to load for `%load_ext`
+from sage_nb.runtime.cellcache.limit import CACHE_GIB, cache_gib
 
 
 class Sage(Configurable):
@@ -29,7 +29,7 @@ class Sage(Configurable):
 
     @default("cache_gib")
     def _cache_gib_of_the_process(self) -> float:
-        return float(os.environ.get(CACHE_GIB) or 2.0)
+        return cache_gib()
 
     def tell_limit(self) -> None:
         """Whatever opens the cache in this process, cell or not, keeps to `cache_gib` from now on.

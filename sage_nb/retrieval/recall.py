@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from sage_nb.records.values import Query, Result
 from sage_nb.retrieval.path import Mark, Path
 from sage_nb.retrieval.resources import Collections
 from sage_nb.retrieval.source import home
-from sage_nb.runtime.cellcache.store import LIMIT, CellCache, Entry
+from sage_nb.runtime.cellcache.limit import cache_gib
+from sage_nb.runtime.cellcache.store import CellCache, Entry
 from sage_nb.runtime.environment import Environment
 from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
@@ -35,7 +35,6 @@ class Known(msgspec.Struct, frozen=True):
     depth: int
 
 
-CACHE_GIB = "SAGE_CACHE_GIB"  # of the environment, as SAGE_HOME is: whatever opens the cache in a process agrees
 Passing = Result | Known
 Env = TypeVar("Env", bound=Environment)
 
@@ -90,11 +89,7 @@ def home_cache() -> CellCache:
     >>> home_cache().limit == 2 * 2**30, home_cache() is home_cache()
     (True, True)
     """
-    given = os.environ.get(CACHE_GIB)
-    try:
-        return _cache(home() / "cache", int(float(given) * 2**30) if given else LIMIT)
-    except ValueError as error:
-        raise BadValueError(f"{CACHE_GIB} is a number of GiB, got {given!r}") from error
+    return _cache(home() / "cache", int(cache_gib() * 2**30))
 
 
 @lru_cache(maxsize=4)

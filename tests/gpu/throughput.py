@@ -115,10 +115,8 @@ def encoded(texts, folder, options):
         lambda: half.encode(texts, batch_size=size, normalize_embeddings=True, show_progress_bar=False),
     )
     cosine = float(np.sum(mine * theirs, axis=1).min())
-    lengths = [
-        len(each) for each in half.tokenizer(texts, truncation=True, max_length=half.max_seq_length)["input_ids"]
-    ]
-    share = used(lengths, rates[0] / len(texts), folder, compute)
+    tokens = half.tokenizer(texts, truncation=True, max_length=half.max_seq_length)["input_ids"]
+    share = used(map(len, tokens), rates[0] / len(texts), folder, compute)
     print(line("encode", "docs/s", rates, compute.dtype, size), f"· {share} · cosine with plain at least {cosine:.4f}")
     return cosine > 0.99
 

@@ -284,6 +284,7 @@ def test_the_caches_limit_holds_for_whatever_opens_it(shell, monkeypatch):
     shell.run_line_magic("config", "Sage.cache_gib = 0.5")
     assert Cell.at_home("elsewhere").cache.limit == 2**29
     assert shell.magics_manager.magics["cell"]["sage"].__self__.session.cache.limit == 2**29
-    monkeypatch.setenv("SAGE_CACHE_GIB", "much")
-    with pytest.raises(BadValueError, match="SAGE_CACHE_GIB is a number of GiB, got 'much'"):
-        Cell.at_home("elsewhere")
+    for wrong in ("much", "inf", "0"):
+        monkeypatch.setenv("SAGE_CACHE_GIB", wrong)
+        with pytest.raises(BadValueError, match=f"SAGE_CACHE_GIB must be a number of GiB above 0, got '{wrong}'"):
+            Cell.at_home("elsewhere")

@@ -19,9 +19,10 @@ from typing import TypeVar
 
 from sage_nb.errors import BadValueError
 from sage_nb.runtime.cellcache.database import ASIDE, FAULTS, Database, NewerFormatError, is_damage, transaction
+from sage_nb.runtime.cellcache.limit import USUAL_GIB
 from sage_nb.runtime.warned import Warnings
 
-LIMIT = 2 * 1024**3
+LIMIT = int(USUAL_GIB * 2**30)
 LARGEST = 900_000_000  # bytes of one value; SQLite takes no more than 10^9
 REST = 30.0  # seconds until what would not go is tried again
 NOTED = 1024  # uses that are held back until they are written down

@@ -6,6 +6,7 @@ still over all of them.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -68,12 +69,15 @@ class Snapshot:
 
     @cached_property
     def okapi_statistics(self) -> Statistics:
-        """`statistics` with the mean idf over all terms, which only the okapi variant wants (a pass over all)."""
+        """`statistics` with the mean idf over all terms, which only the okapi variant wants (a pass over all).
+
+        It is summed exactly: in another order of terms, which segments have, ties would fall otherwise by its last bit.
+        """
         total: Counter[str] = Counter()
         for segment in self.segments:
             total.update(segment.postings.document_frequencies(segment.live))
         idfs = [okapi_idf(frequency, self.rows) for frequency in total.values() if frequency]
-        return Statistics(self.rows, self.statistics.average_length, float(np.mean(idfs)) if idfs else 0.0)
+        return Statistics(self.rows, self.statistics.average_length, math.fsum(idfs) / max(1, len(idfs)))
 
     def lexical(self, terms: Terms, k: int, weighting: Weighting, only: Filter | None) -> list[Found]:
         """The best `k` rows that hold one of `terms` and that `only` accepts; scores are linear in terms' weights."""

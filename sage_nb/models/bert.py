@@ -48,6 +48,13 @@ class Bert:
         self._head = [weights.linear("pooler.dense"), weights.linear("classifier")] if settings.activation else []
         self._of_any_length = _attention_of_any_length(compute, settings.dimension // settings.heads)
 
+    @property
+    def at_once(self) -> int:
+        """On a CPU one for each of torch's threads."""
+        import torch
+
+        return torch.get_num_threads() if self._compute.device == "cpu" else 1
+
     def batches(self, lengths: Sequence[int]) -> Iterator[Sequence[Row]]:
         """Rows that short texts fill up; the texts as they come, where attention takes them one after the other."""
         if self._of_any_length:
@@ -56,10 +63,11 @@ class Bert:
                 yield part[:, None].tolist()
             return
         width = width_for(lengths)
+        rows = rows_of(lengths, width)
         tokens = CPU_TOKENS if self._compute.device == "cpu" else GPU_TOKENS
-        rows, most = rows_of(lengths, width), max(1, tokens // width)
-        for at in range(0, len(rows), most):
-            yield rows[at : at + most]
+        count = -(-len(rows) * width // (tokens * self.at_once)) * self.at_once
+        for part in np.array_split(np.arange(len(rows)), min(count, len(rows))):  # threads end together
+            yield [rows[at] for at in part]
 
     def launch(self, texts: Sequence[Tokens], rows: Sequence[Row], output: Output) -> Launched:
         """Compute the texts of a batch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from sage_nb.errors import ModelError
 from sage_nb.models.batching import in_halves
 from sage_nb.models.packing import Row, Tokens
+from sage_nb.models.threads import side_by_side
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +55,11 @@ class Network(Protocol):
         """It cuts texts to what the model reads."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """How many batches it computes at a time."""
+        ...
+
     def batches(self, lengths: Sequence[int]) -> Iterable[Sequence[Row]]:
         """Rows of texts of these lengths, as many as are computed at once; each text in one of them."""
         ...
@@ -88,9 +95,10 @@ class Batched:
         pairs = not isinstance(texts[0], str)
         self.truncated += sum(bool(encoding.overflowing) for encoding in encodings)
         tokens = [Tokens(each.ids, each.type_ids.count(0) if pairs else len(each.ids)) for each in encodings]
-        launch = partial(self._launch, tokens, output)
-        batches = self._network.batches([len(each.ids) for each in tokens])
-        return _Chunk(encodings, [launched for rows in batches for launched in in_halves(launch, rows)])
+        launch = partial(in_halves, partial(self._launch, tokens, output))
+        batches = list(self._network.batches([len(each.ids) for each in tokens]))
+        launched = side_by_side(launch, batches, self._network.at_once)
+        return _Chunk(encodings, list(chain.from_iterable(launched)))
 
     def _launch(self, tokens: Sequence[Tokens], output: Output, rows: Sequence[Row]) -> list[Launched]:
         import torch

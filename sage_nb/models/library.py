@@ -34,6 +34,11 @@ class Library:
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(longest, direction=model.tokenizer.truncation_side)
 
+    @property
+    def at_once(self) -> int:
+        """One: not all of these models say that threads may share them."""
+        return 1
+
     def batches(self, lengths: Sequence[int]) -> list[list[Row]]:
         """Longest first."""
         cpu = self._compute.device == "cpu"

@@ -19,6 +19,7 @@ from sage_nb.models.encoder import SentenceEncoder
 from sage_nb.models.library import Library
 from sage_nb.models.linear import FusedLinear, Linear, linear
 from sage_nb.models.settings import SIGMOID, Settings
+from sage_nb.models.threads import fixed_threads
 from sage_nb.models.weights import RERANKER_FOLDER, bundled_folder
 
 FP32 = Compute("cpu", "float32")
@@ -223,10 +224,25 @@ def test_texts_of_any_length_are_only_asked_of_gpus_that_take_them(monkeypatch, 
 
 def test_a_gpu_that_takes_rows_is_given_larger_batches(monkeypatch):
     network = Bert(bundled_folder(), Settings.of(bundled_folder(), "encoder"), FP32)
-    lengths = [100] * 1_000
+    lengths = [100] * 1_024
     assert max(len(rows) * 128 for rows in network.batches(lengths)) == bert.CPU_TOKENS
     monkeypatch.setattr(network, "_compute", Compute("mps", "float16"))
     assert max(len(rows) * 128 for rows in network.batches(lengths)) == bert.GPU_TOKENS
+
+
+@pytest.mark.parametrize("texts", [2, 3, 40, 200])
+def test_threads_get_as_much_each_and_compute_what_one_does(texts):
+    lengths, words = [100] * texts, [f"{at} " + "word " * 97 for at in range(texts)]
+    encoder = SentenceEncoder("x", bundled_folder(), FP32)
+    network = Bert(bundled_folder(), Settings.of(bundled_folder(), "encoder"), FP32)
+    with fixed_threads(1):
+        alone = encoder.encode(words[:40])
+    with fixed_threads(2):
+        batches = list(network.batches(lengths))
+        assert np.abs(encoder.encode(words[:40]) - alone).max() < 1e-6
+    assert len(batches) % 2 == 0
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1
+    assert sorted(text for rows in batches for row in rows for text in row) == list(range(texts))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

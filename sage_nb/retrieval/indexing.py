@@ -43,7 +43,7 @@ from sage_nb.stream.function import Context, MapFunction
 from sage_nb.stream.sink import IdempotentSink
 
 COMMIT_PASSAGES = 512  # seconds of embedding on two cores: what a kill can cost
-EMBEDDED = (128, 0.5)  # documents that are embedded together, and how long the first waits for the others
+EMBEDDED = (256, 0.5)  # documents that are embedded together, and how long the first waits for the others
 COUNTS = ("added", "replaced", "passages", "truncated")
 LOOK = 0.2  # seconds between two states of the progress bar
 

@@ -402,6 +402,20 @@ def test_a_batch_goes_when_its_oldest_record_has_waited_long_enough():
     assert job.wait(60) == "finished"
 
 
+def test_records_do_not_wait_while_others_are_handled():
+    calls: list = []
+
+    class SlowAtFirst(Sized):
+        def map_batch(self, batch):
+            threading.Event().wait(0 if self.calls else 3.5)
+            return super().map_batch(batch)
+
+    env = LocalEnvironment("slow").unchecked()  # a checkpoint would not leave them waiting either
+    env.from_collection(list(range(320))).map(SlowAtFirst(calls), batch=(50, 3.0)).sink(CollectSink([]))
+    assert env.submit().wait(60) == "finished"
+    assert [len(call) for call in calls] == [50] * 6 + [20]
+
+
 @pytest.mark.parametrize("wait", [0.0, 0.001])
 def test_a_short_wait_loses_and_reorders_nothing(wait):
     calls: list = []

@@ -29,8 +29,11 @@ class Holding(Operator):
             self._held, self._since = batch, time.time()
         else:
             self._held = Batch.joined([self._held, batch])
+        if len(self._held) < batching.most:
+            return
         while self._held is not None and len(self._held) >= batching.most:
             self._release(batching.most)
+        self._since = time.time()  # what is left came with this batch, and while others were handled it did not wait
 
     def handle(self, batch: Batch, port: int) -> None:
         """Call the function for a batch."""

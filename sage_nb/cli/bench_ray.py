@@ -9,19 +9,26 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sage_nb.cli.bench_stream import KEYS, Discard, Figure, Stopwatch, Tally, Ticks, report
+from sage_nb.cli.peers import ratio
+from sage_nb.corpora.pydocs import STDLIB, pydocs
 from sage_nb.errors import BadValueError
+from sage_nb.records.values import Document
+from sage_nb.retrieval.collection import Collection
 from sage_nb.runtime.checkpoint import Checkpointing
 from sage_nb.runtime.job import Job
 from sage_nb.runtime.restart import FixedDelay
 from sage_nb.stream.function import Context, MapFunction
 from sage_nb.stream.source import IDLE, SourceFunction
 
+Measured = TypeVar("Measured")
+
 CPUS = 2  # that the cluster is said to have
+DOCUMENTS = 3_000  # that are indexed
 PLACES = ({"num_cpus": 0.25}, {"num_cpus": 0.3}, {"num_cpus": 0.35})  # unlike, so that operators are not fused
 TASK_S = 0.025  # seconds that a task of `bench scale` sleeps
 LOAD_S = 0.5  # seconds that its model takes to load
@@ -181,7 +188,7 @@ def bench_scale(out: str, nodes: int = 16, tasks: int = 200) -> None:
 def _figures(repeats: int, scale: float) -> Iterator[Figure]:
     from sage_nb.runtime.ray.cluster import leave
 
-    def many(measure: Callable[[], float]) -> list[float]:
+    def many(measure: Callable[[], Measured]) -> list[Measured]:
         return [measure() for _ in range(repeats)]
 
     def cold() -> float:
@@ -198,6 +205,11 @@ def _figures(repeats: int, scale: float) -> Iterator[Figure]:
     yield Figure("kill -9 of an actor to the next record", "s", 1.5, False, many(_recovery))
     costs = many(lambda: _checkpoints(records))
     yield Figure(f"checkpoint each second, {KEYS} keys: cost", "% of CPU", 15.0, False, costs)
+    documents = list(islice(pydocs((STDLIB,)), max(3, int(DOCUMENTS * scale))))
+    there, here = zip(*many(lambda: _indexing(documents)), strict=True)
+    yield Figure(f"indexing, {CPUS} actors", "documents/s", None, True, there)
+    yield Figure("indexing, threads here", "documents/s", None, True, here)
+    yield Figure("indexing: actors to threads", "of 1", 0.9, True, ratio(there, here))
     leave()
 
 
@@ -301,6 +313,26 @@ def _checkpoints(records: int) -> float:
             _done(_pipeline(env, records, folder))
             seconds[kept] += sum(float(path.read_text()) for path in Path(folder).glob("*.cpu"))
     return 100 * (1 - seconds[False] / seconds[True])
+
+
+def _indexing(documents: Sequence[Document]) -> tuple[float, float]:
+    """Documents a second into a collection, with actors and with threads here; what a start takes is left out.
+
+    Twice each, the first time a third of the documents: the start is the same in both.
+    """
+    third = documents[: len(documents) // 3]
+    more = len(documents) - len(third)
+    there, here = [
+        more / (_added(documents, env, **how) - _added(third, env, **how))
+        for env, how in ((_environment("add"), {"parallelism": CPUS}), (None, {}))
+    ]
+    return there, here
+
+
+def _added(documents: Sequence[Document], env: Any = None, **how: Any) -> float:
+    """Seconds to add them to a new collection."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Collection(Path(folder) / "added").add(documents, progress=False, env=env, **how).seconds
 
 
 def _scaled(most: int, tasks: int) -> Iterator[Figure]:

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +22,13 @@ from sage_nb.index.bm25 import Floats, Statistics, Terms, Weighting, okapi_idf, 
 from sage_nb.index.dense import Vectors
 from sage_nb.index.levels import Level
 from sage_nb.index.lexical import Ints, Mask
-from sage_nb.index.manifest import Manifest
+from sage_nb.index.manifest import Manifest, SegmentEntry
 from sage_nb.index.segment import Origin, Segment
 from sage_nb.index.share import WHOLE, Share
 from sage_nb.records.filters import Filter
 from sage_nb.records.values import Document
+
+OPENERS = 4  # threads: one sums a segment's files while another's are read from the disk
 
 
 class Found(NamedTuple):
@@ -237,5 +240,11 @@ def open_snapshot(folder: Path, manifest: Manifest, held: Sequence[Segment] = ()
     Raises FileNotFoundError where a segment has been swept away since the manifest was read.
     """
     known = {(segment.entry.id, segment.entry.tombstones): segment for segment in held}
-    segments = (known.get((each.id, each.tombstones)) or Segment(folder, each) for each in manifest.segments)
-    return Snapshot(manifest, list(segments), share)
+
+    def opened(entry: SegmentEntry) -> Segment:
+        return known.get((entry.id, entry.tombstones)) or Segment(folder, entry)
+
+    if len(manifest.segments) <= len(known) + 1:
+        return Snapshot(manifest, list(map(opened, manifest.segments)), share)
+    with ThreadPoolExecutor(OPENERS) as openers:
+        return Snapshot(manifest, list(openers.map(opened, manifest.segments)), share)

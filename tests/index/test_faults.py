@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from sage_nb.errors import CollectionError
 from sage_nb.index.dense import write_vectors
-from sage_nb.index.files import checksum, write_array
+from sage_nb.index.files import checksum, read_array, write_array
 from sage_nb.index.folder import IndexFolder
 from sage_nb.index.lexical import Postings
 from sage_nb.index.manifest import read_manifest, write_manifest
@@ -122,12 +124,47 @@ def test_an_array_that_a_full_disk_does_not_take_is_an_os_error(rows):
         write_array(FULL, np.arange(rows))
 
 
-@pytest.mark.parametrize("values", [np.arange(5), np.zeros(0, np.int32), np.asfortranarray(np.eye(3)[:, :2])])
-def test_arrays_come_back_as_they_were(tmp_path, values):
+@pytest.mark.parametrize("read", [np.load, read_array])
+@pytest.mark.parametrize(
+    "values",
+    [np.arange(5), np.zeros(0, np.int32), np.eye(3)[:0], np.asfortranarray(np.eye(3)[:, :2])],
+)
+def test_arrays_come_back_as_they_were(tmp_path, values, read):
     write_array(tmp_path / "a.npy", values)
-    found = np.load(tmp_path / "a.npy")
-    assert found.dtype == values.dtype
+    found = read(tmp_path / "a.npy")
+    assert (found.dtype, found.shape) == (values.dtype, values.shape)
     np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("content", [b"", b"notes", b"\x93NUMPY\x01\0"])
+def test_a_file_that_holds_no_array_is_named(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(CollectionError, match="a.npy is damaged .its header is not that of an array.; restore"):
+        read_array(tmp_path / "a.npy")
+
+
+def test_an_array_that_is_cut_off_is_named(tmp_path):
+    write_array(tmp_path / "a.npy", np.arange(5))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
+    with pytest.raises(CollectionError, match="a.npy is damaged .mmap length is greater than file size.; restore"):
+        read_array(tmp_path / "a.npy")
+
+
+def test_arrays_are_read_by_many_threads_while_garbage_is_collected(tmp_path):
+    write_array(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
+    script = f"""
+import gc, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from sage_nb.index.files import read_array
+gc.callbacks.append(lambda phase, info: time.sleep(0))
+gc.set_threshold(50, 2, 2)
+sys.setswitchinterval(1e-6)
+with ThreadPoolExecutor(4) as readers:
+    print({{array.shape for array in readers.map(read_array, [Path({str(tmp_path / "a.npy")!r})] * 4000)}})
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.stdout == "{(2, 3)}\n", run.stderr
 
 
 @pytest.mark.parametrize("name", ["documents.arrow", "origins.arrow", "terms.arrow", "rows.npy", "flat.faiss"])

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from sage_nb.cli.bench_stream import Figure, report
-from sage_nb.corpora.pydocs import STDLIB, pydocs
+from sage_nb.corpora.harvested import STDLIB
+from sage_nb.corpora.pydocs import pydocs
 from sage_nb.errors import BadValueError
 from sage_nb.models.device import Compute, choose_compute
 from sage_nb.models.machine import GIGA, Product, Shape, memory_rates, product_rate

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from sage_nb.cli.bench_stream import KEYS, Discard, Figure, Stopwatch, Tally, Ticks, report
 from sage_nb.cli.peers import ratio
-from sage_nb.corpora.pydocs import STDLIB, pydocs
+from sage_nb.corpora.harvested import STDLIB
+from sage_nb.corpora.pydocs import pydocs
 from sage_nb.errors import BadValueError
 from sage_nb.records.values import Document
 from sage_nb.retrieval.collection import Collection

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sage_nb.cli.bench_stream import Figure, report
-from sage_nb.corpora.pydocs import STDLIB, pydocs
+from sage_nb.corpora.harvested import STDLIB
+from sage_nb.corpora.pydocs import pydocs
 from sage_nb.errors import BadValueError, MissingExtraError, SageError
 from sage_nb.retrieval.collection import Collection
 

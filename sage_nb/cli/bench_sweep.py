@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from sage_nb.cli.bench_stream import Figure, report
-from sage_nb.corpora.pydocs import STDLIB, pydocs
+from sage_nb.corpora.harvested import STDLIB
+from sage_nb.corpora.pydocs import pydocs
 from sage_nb.errors import BadValueError
 from sage_nb.evaluation.experiment import experiment
 from sage_nb.evaluation.measures import Qrels

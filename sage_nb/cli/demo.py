@@ -11,10 +11,10 @@ from sage_nb.corpora.pydocs import pydocs
 from sage_nb.errors import BadValueError, MissingExtraError
 from sage_nb.evaluation.measures import MEASURES, evaluate
 from sage_nb.records.columns import text_table
+from sage_nb.records.disk import home
 from sage_nb.records.trec import read_qrels, read_queries
 from sage_nb.retrieval.collection import Collection
 from sage_nb.retrieval.rerank import rerank
-from sage_nb.retrieval.source import home
 from sage_nb.retrieval.stage import Stage
 
 PACKAGES = ("stdlib", "numpy", "scipy")

@@ -14,15 +14,14 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from difflib import get_close_matches
 
+from sage_nb.corpora.harvested import STDLIB, Harvest, NotImported, harvested
 from sage_nb.errors import UnknownNameError
 from sage_nb.records.values import Document
 
 CHILDREN = 2  # packages imported at a time
 SECONDS = 120.0  # a package that takes longer to import hangs
-STDLIB = "stdlib"
 CUT_OFF = "cut off"
 
 # What keeps an import from opening a window, asking the network, taking a GPU or talking.
@@ -37,38 +36,11 @@ _QUIET = {
 }
 
 
-@dataclass(frozen=True)
-class NotImported:
-    """A package or module whose documentation is missing from the stream, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Harvest:
-    """What one child sent."""
-
-    documents: tuple[Document, ...]
-    skipped: tuple[NotImported, ...]
-    failed: str = ""
-
-    def loss(self, package: str) -> str:
-        """What is missing of the package, in a sentence; nothing where all is there.
-
-        The standard library always lacks the modules of other systems: they are listed, but no cause for alarm.
-        """
-        if self.failed:
-            return f"{package!r} is not (fully) in: {self.failed}"
-        if not self.skipped or package == STDLIB:
-            return ""
-        first, number = self.skipped[0], len(self.skipped)
-        names = "1 module or name" if number == 1 else f"{number:,} modules or names"
-        return f"{package!r} is in without {names} that raised, the first {first.name!r}: {first.reason}"
-
-
 class PyDocs:
-    """Documents from docstrings: each pass imports the packages anew, two at a time, each in a process of its own.
+    """Documents from docstrings: packages are imported two at a time, each in a process of its own.
+
+    What was read of an installed package is kept in `pydocs` of the home (`SAGE_HOME`, else `.sage`) until something
+    is installed or removed; one's own packages, and those that fail, are imported anew by each pass.
 
     `skipped` lists what the latest pass could not import; one warning for each package says so.
     """
@@ -82,7 +54,8 @@ class PyDocs:
         skipped = self.skipped = []
         seen: set[str] = set()
         with ThreadPoolExecutor(CHILDREN) as pool:
-            for package, harvest in zip(self.packages, pool.map(self._harvest, self.packages), strict=True):
+            found = pool.map(lambda package: harvested(package, self._read), self.packages)
+            for package, harvest in zip(self.packages, found, strict=True):
                 skipped.extend(harvest.skipped)
                 if harvest.failed:
                     skipped.append(NotImported(package, harvest.failed))
@@ -96,7 +69,7 @@ class PyDocs:
     def __repr__(self) -> str:
         return f"pydocs({list(self.packages)})"
 
-    def _harvest(self, package: str) -> Harvest:
+    def _read(self, package: str) -> Harvest:
         """The documents of one package, out of a child process that may print, hang or crash as it likes."""
         receive, send = os.pipe()
         with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zlib
 from bisect import bisect_left
@@ -45,24 +44,6 @@ def _summed(content: FileIO, size: int, before: int) -> int:
     while size and (count := content.readinto(block[:size])):
         before, size = zlib.crc32(block[:count], before), size - count
     return before
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step: a reader sees the old bytes or the new."""
-    half = path.with_name(f".{path.name}.{os.getpid()}.half")
-    half.write_bytes(content)
-    sync(half)
-    half.replace(path)
-    sync(path.parent)
 
 
 def write_table(path: Path, columns: dict[str, Any]) -> None:

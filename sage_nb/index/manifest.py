@@ -10,7 +10,8 @@ import msgspec
 
 from sage_nb.errors import CollectionError
 from sage_nb.index.dense import DenseFacts
-from sage_nb.index.files import damaged, replace
+from sage_nb.index.files import damaged
+from sage_nb.records.disk import replace
 
 FORMAT = 1
 NAME = "MANIFEST"

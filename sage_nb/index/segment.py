@@ -18,13 +18,13 @@ from sage_nb.index.files import (
     damaged,
     read_array,
     read_table,
-    sync,
     write_array,
     write_table,
 )
 from sage_nb.index.grouping import FILE, LEVELS, Grouping, read_grouping, read_sums, sums_of, write_levels
 from sage_nb.index.lexical import Ints, Mask, Postings, PostingsReader, merge
 from sage_nb.index.manifest import SegmentEntry
+from sage_nb.records.disk import sync
 from sage_nb.records.filters import Filter
 from sage_nb.records.values import Document
 

@@ -10,7 +10,7 @@ from sage_nb.notebook.cell import vocabulary
 from sage_nb.notebook.lines import COMMANDS
 from sage_nb.notebook.options import RUNNERS
 from sage_nb.notebook.session import Session
-from sage_nb.retrieval.source import home
+from sage_nb.records.disk import home
 from sage_nb.retrieval.stage import Stage
 
 OPTIONS = (

@@ -9,7 +9,7 @@ from sage_nb.errors import SageError
 from sage_nb.models.device import choose_compute, describe_devices
 from sage_nb.models.registry import DEFAULT_RERANKER
 from sage_nb.models.weights import bundled_folder
-from sage_nb.retrieval.source import home
+from sage_nb.records.disk import home
 
 PACKAGES = (
     "sage-nb", "torch", "sentence-transformers", "transformers", "faiss-cpu", "ray", "numpy", "pyarrow", "ipywidgets",

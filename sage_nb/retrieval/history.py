@@ -15,12 +15,11 @@ from pathlib import Path
 import msgspec
 
 from sage_nb.errors import SageError, UnknownNameError
-from sage_nb.index.files import replace
 from sage_nb.records.codec import decode, encode
+from sage_nb.records.disk import home, replace
 from sage_nb.records.values import Document, Hit, Query, Result
 from sage_nb.retrieval.answered import Answered
 from sage_nb.retrieval.changes import StepFacts, changes, step_facts
-from sage_nb.retrieval.source import home
 from sage_nb.retrieval.yaml import from_yaml
 from sage_nb.runtime.environment import Environment
 

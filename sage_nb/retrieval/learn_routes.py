@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sage_nb.errors import BadValueError
-from sage_nb.index.files import replace
 from sage_nb.models.registry import DEFAULT_ENCODER
+from sage_nb.records.disk import replace
 from sage_nb.records.plain import pack
 from sage_nb.records.values import Query, Result
 from sage_nb.retrieval.given import check_share

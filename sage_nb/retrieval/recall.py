@@ -13,11 +13,11 @@ import msgspec
 
 from sage_nb.errors import BadValueError
 from sage_nb.records.codec import decode, encode
+from sage_nb.records.disk import home
 from sage_nb.records.plain import plain
 from sage_nb.records.values import Query, Result
 from sage_nb.retrieval.path import Mark, Path
 from sage_nb.retrieval.resources import Collections
-from sage_nb.retrieval.source import home
 from sage_nb.runtime.cellcache.limit import cache_gib
 from sage_nb.runtime.cellcache.store import CellCache, Entry
 from sage_nb.runtime.environment import Environment

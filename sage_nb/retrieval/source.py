@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from sage_nb.errors import BadValueError
+from sage_nb.records.disk import home
 from sage_nb.records.filters import Filter, Where
 from sage_nb.retrieval.reader import FolderReader, Reader
 from sage_nb.retrieval.resources import Collections
 from sage_nb.stream.function import Context
-
-
-def home() -> Path:
-    """The folder that holds collections: `SAGE_HOME`, else `.sage` where the kernel was started."""
-    return _home(os.environ.get("SAGE_HOME") or ".sage", Path.cwd())
-
-
-@lru_cache(maxsize=8)
-def _home(given: str, here: Path) -> Path:
-    """Below `here`, unless it is told from the root on; each search names its collection several times."""
-    return here / given
 
 
 def locate(name: str | os.PathLike[str]) -> Path:
@@ -44,9 +33,10 @@ def locate(name: str | os.PathLike[str]) -> Path:
 class Source:
     """The collection at `path`, of which only what `only` accepts.
 
-    >>> from sage_nb.records.filters import where
-    >>> Source("/a", where(year=2020)), Source("/a", ~where(year=2020))
-    (Collection('/a').where(year=2020), Collection('/a').where(~where(year=2020)))
+        >>> from sage_nb.records.disk import home
+    from sage_nb.records.filters import where
+        >>> Source("/a", where(year=2020)), Source("/a", ~where(year=2020))
+        (Collection('/a').where(year=2020), Collection('/a').where(~where(year=2020)))
     """
 
     path: str

@@ -19,9 +19,10 @@ from sage_nb.notebook.building.spoken import Names, expression, named, unsaid
 from sage_nb.notebook.display import short
 from sage_nb.notebook.widgets.drawn import Drawn
 from sage_nb.records import markup
+from sage_nb.records.disk import home
 from sage_nb.records.drawing import drawing, drawn
 from sage_nb.records.surrogates import encodable
-from sage_nb.retrieval.source import Source, home
+from sage_nb.retrieval.source import Source
 from sage_nb.retrieval.stage import Stage
 from sage_nb.retrieval.view import View
 

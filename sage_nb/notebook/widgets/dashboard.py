@@ -15,8 +15,8 @@ from sage_nb.notebook.display import WORKING
 from sage_nb.notebook.widgets import job_facts
 from sage_nb.notebook.widgets.drawn import Drawn
 from sage_nb.notebook.widgets.job_facts import Facts, Rates
+from sage_nb.records.disk import home
 from sage_nb.retrieval.run import Run
-from sage_nb.retrieval.source import home
 from sage_nb.runtime.job import Job
 from sage_nb.runtime.metrics import JobMetrics
 from sage_nb.stream.policy import DeadLetter

@@ -28,12 +28,12 @@ from sage_nb.notebook.widgets.chat_view import pieces_of
 from sage_nb.notebook.widgets.drawn import Drawn
 from sage_nb.records import markup
 from sage_nb.records.columns import text_table
+from sage_nb.records.disk import home
 from sage_nb.records.trec import Qrels
 from sage_nb.records.values import Query, Result, answer_html
 from sage_nb.retrieval.knobs import knobs, narrowed, sources, turned
 from sage_nb.retrieval.questions import as_queries, check_text
 from sage_nb.retrieval.recall import Cell
-from sage_nb.retrieval.source import home
 from sage_nb.retrieval.stage import Stage
 from sage_nb.retrieval.trace import Trace, key_of, traced
 from sage_nb.runtime.cellcache.store import CellCache

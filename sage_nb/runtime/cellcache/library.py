@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import site
 import sys
-import sysconfig
 from functools import lru_cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from sage_nb.records.disk import LIBRARIES, is_below
+
 PACKAGE = "sage_nb"
 HERE = str(Path(__file__).resolve().parents[2])
-PLACES = ("stdlib", "platstdlib", "purelib", "platlib")
-FOLDERS = tuple(
-    {
-        *(os.path.realpath(sysconfig.get_path(name)) for name in PLACES),
-        *map(os.path.realpath, site.getsitepackages()),
-        os.path.realpath(site.getusersitepackages()),
-    }
-)
 
 
 def is_installed(module: str, file: str | None = None) -> bool:
@@ -71,7 +63,7 @@ def version(module: str) -> tuple[str, str]:
     if top in sys.stdlib_module_names:
         return "python", f"{sys.version_info[0]}.{sys.version_info[1]}"
     known = " ".join(f"{name} {metadata.version(name)}" for name in sorted(_distributions(top)))
-    being_edited = top == PACKAGE and not _is_below(HERE, FOLDERS)
+    being_edited = top == PACKAGE and not is_below(HERE, LIBRARIES)
     return top, _files(top) if being_edited or not known else known
 
 
@@ -117,8 +109,4 @@ def _origin(module: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _below(file: str) -> bool:
-    return _is_below(os.path.realpath(file), (HERE, *FOLDERS))
-
-
-def _is_below(path: str, folders: tuple[str, ...]) -> bool:
-    return path.startswith(tuple(folder + os.sep for folder in folders))
+    return is_below(os.path.realpath(file), (HERE, *LIBRARIES))

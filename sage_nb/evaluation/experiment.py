@@ -218,7 +218,7 @@ def _measured(plan: Plan, stage: Stage, run: Run) -> tuple[dict[str, Mapping[str
 def _cost(run: Run) -> dict[str, float]:
     """What a pipeline's own stages took and gave to models."""
     stages = run.stages.values()
-    known = all(each["computed"] or not each["cached"] for each in stages)
+    known = bool(stages) and all(each["computed"] or not each["cached"] for each in stages)
     seconds = sum(each["took"] / each["computed"] for each in stages if each["computed"])
     return {
         "ms per question": 1000 * seconds if known else nan,
@@ -239,12 +239,13 @@ def _odd(begun: Begun) -> Iterator[str]:
 
 def _recalled(runs: Mapping[str, Run]) -> Iterator[str]:
     """How much a cache has spared, which costs do not count."""
+    held = sum(not run.stages for run in runs.values())
     stages = {name: each for run in runs.values() for name, each in run.stages.items()}
-    if spared := sum(bool(each["cached"] or each["items_known"]) for each in stages.values()):
-        yield (
-            f"{spared} of {len(stages)} stages had results from the cache: model calls and pairs scored are those of "
-            "this run alone"
-        )
+    spared = sum(bool(each["cached"] or each["items_known"]) for each in stages.values())
+    found = [f"{held} of {len(runs)} pipelines"] * (held > 0) + [f"{spared} of {len(stages)} stages"] * (spared > 0)
+    if found:
+        had = f"{' and '.join(found)} had results from the cache"
+        yield f"{had}: model calls and pairs scored are those of this run alone"
 
 
 def _troubles(run: Run) -> Iterator[str]:

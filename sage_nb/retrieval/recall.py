@@ -17,7 +17,7 @@ from sage_nb.records.disk import home
 from sage_nb.records.plain import plain
 from sage_nb.records.values import Query, Result
 from sage_nb.retrieval.path import Mark, Path
-from sage_nb.retrieval.resources import Collections
+from sage_nb.retrieval.resources import COLLECTIONS, Collections
 from sage_nb.runtime.cellcache.limit import cache_gib
 from sage_nb.runtime.cellcache.store import CellCache, Entry
 from sage_nb.runtime.environment import Environment
@@ -226,15 +226,31 @@ class Remembered(Protocol):
         ...
 
 
-def recalled(pipeline: Remembered, stream: Stream, how: How) -> Stream:
-    """A pipeline's operators, for a cell: what is known is found first, what is new is kept."""
+def marks_of(pipeline: Remembered) -> list[Mark]:
+    """Where the stages of its chain stand, first to last; of the last, results are kept in any case."""
     path, marks, steps = Path.kept(), [], pipeline.steps
     for step in steps:
         path = path.then(step)
         marks.append(path.mark(step.label, kept=step.keeps or step is steps[-1]))
+    return marks
+
+
+def recalled(pipeline: Remembered, stream: Stream, how: How) -> Stream:
+    """A pipeline's operators, for a cell: what is known is found first, what is new is kept."""
+    marks = marks_of(pipeline)
     kept = [mark for mark in reversed(marks) if mark.key]
     asked = stream.map(Recalling(kept), name="cache") if kept else stream
-    answered = pipeline.laid(asked, Path.kept(), how)[0]
-    if marks[-1].key and not steps[-1].keeps:
-        return answered.map(Keeping(marks[-1]), name="keep")
+    return remembering(pipeline.laid(asked, Path.kept(), how)[0], pipeline, marks[-1])
+
+
+def remembering(answered: Stream, pipeline: Remembered, last: Mark) -> Stream:
+    """What comes out of a pipeline, kept at its last mark, if no stage of its own does so."""
+    if last.key and not pipeline.steps[-1].keeps:
+        return answered.map(Keeping(last), name="keep")
     return answered
+
+
+def held(last: Mark, queries: Sequence[Query], cell: Cell) -> list[Result] | None:
+    """What a pipeline gave for these questions, if the cache holds all of it."""
+    found = Memory(last, cell, COLLECTIONS).found(queries) if last.key else {}
+    return [found[query.id] for query in queries] if found and len(found) == len(queries) else None

@@ -10,13 +10,14 @@ from typing_extensions import Unpack
 from sage_nb.records.values import Query, Result
 from sage_nb.retrieval.changes import leaves
 from sage_nb.retrieval.path import Path, Shared
-from sage_nb.retrieval.recall import Cell
+from sage_nb.retrieval.recall import Cell, held, marks_of, remembering
 from sage_nb.retrieval.run import Answers, Run
 from sage_nb.retrieval.stage import Stage
 from sage_nb.retrieval.stages import StageCounts, stages_of
 from sage_nb.retrieval.turns import Turns
 from sage_nb.runtime.environment import Environment, LocalEnvironment
 from sage_nb.runtime.job import Job
+from sage_nb.stream.api import Stream
 from sage_nb.stream.build import How
 from sage_nb.stream.graph import Graph, Node
 
@@ -48,6 +49,36 @@ class Together:
     stages_run: int
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where pipelines are laid beside each other, for the same questions."""
+
+    env: Environment
+    queries: Sequence[Query]
+    how: How
+    asked: Stream
+    cell: Cell | None
+    shared: Shared
+
+    @classmethod
+    def of(cls, env: Environment, queries: Sequence[Query], how: How) -> Place:
+        """With nothing laid yet."""
+        asked = env.from_collection([Result(query) for query in queries], name="questions")
+        return cls(env, queries, how, asked, env.resource(Cell), Shared())
+
+    def laid(self, stage: Stage) -> tuple[Node | None, Stream]:
+        """The last operator of a pipeline's own, if it has any, and the stream of its results."""
+        if self.cell is None:
+            stream, _ = stage.laid(self.asked, Path(shared=self.shared), self.how)
+            return stream.node, stream
+        last = marks_of(stage)[-1]
+        known = held(last, self.queries, self.cell)
+        if known is not None:
+            return None, self.env.from_collection(known, name="cache")
+        stream, _ = stage.laid(self.asked, Path.kept(self.shared), self.how)
+        return stream.node, remembering(stream, stage, last)
+
+
 def together(
     pipelines: Mapping[str, Stage],
     queries: Sequence[Query],
@@ -59,8 +90,9 @@ def together(
 
     Parts are equal where what they depend on is: a function written twice is one. (A source of `multi_source` is not
     equal to the same pipeline outside of one: it may be late, or fail.) Where there is a `cell`, or `env` has one,
-    results are found in its cache and kept there, under the keys of a run of any one of the pipelines. Unless `env` has
-    operators of several subtasks, they compute in turn, so that the time of each can be told.
+    results are found in its cache and kept there, under the keys of a run of any one of the pipelines; one whose last
+    results are all held has no operators, for it asks nothing of its stages. Unless `env` has operators of several
+    subtasks, they compute in turn, so that the time of each can be told.
 
     >>> calls = []
     >>> def look(result):
@@ -73,15 +105,13 @@ def together(
     >>> begun.stages_asked, begun.stages_run
     (3, 2)
     """
-    given, shared = env or LocalEnvironment("experiment"), Shared()
+    given = env or LocalEnvironment("experiment")
     given = given if cell is None else given.lending(cell)
     scratch = given.lending(Turns()) if given.parallelism == 1 else given.anew()
-    begin = Path(shared=shared) if scratch.resource(Cell) is None else Path.kept(shared)
-    asked = scratch.from_collection([Result(query) for query in queries], name="questions")
-    ends, answers = {}, {}
+    place = Place.of(scratch, queries, how)
+    ends, answers = {}, {name: Answers() for name in pipelines}
     for name, stage in pipelines.items():
-        stream, _ = stage.laid(asked, begin, how)
-        ends[name], answers[name] = stream.node, Answers()
+        ends[name], stream = place.laid(stage)
         stream.sink(answers[name], name="answers", parallelism=1)
     graph = scratch.graph()
     job = scratch.submit()
@@ -89,12 +119,12 @@ def together(
         name: PartOfAll(stage, queries, answers[name], job, upstream(graph, ends[name]))
         for name, stage in pipelines.items()
     }
-    return Together(runs, job, sum(len(list(leaves(stage))) for stage in pipelines.values()), shared.stages)
+    return Together(runs, job, sum(len(list(leaves(stage))) for stage in pipelines.values()), place.shared.stages)
 
 
-def upstream(graph: Graph, node: Node) -> frozenset[str]:
-    """The ids of an operator and of all that it depends on."""
-    return frozenset(graph.uids[each] for each in _upstream(node, set()))
+def upstream(graph: Graph, node: Node | None) -> frozenset[str]:
+    """The ids of an operator, where there is one, and of all that it depends on."""
+    return frozenset(graph.uids[each] for each in _upstream(node, set())) if node else frozenset()
 
 
 def _upstream(node: Node, seen: set[Node]) -> Iterator[Node]:

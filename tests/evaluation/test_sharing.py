@@ -255,16 +255,32 @@ def book(tmp_path, monkeypatch):
     return made
 
 
-def test_a_second_time_nothing_is_computed_but_what_is_quick(book):
+def test_a_second_time_no_stage_is_asked_for_anything(book):
     session, pipelines = Session(), {"one": book.lexical(4) % 3, "two": book.lexical(4) >> sage.rerank(2)}
     first, again = cached(session, pipelines), cached(session, pipelines)
     assert computed(first) == {"Collection('book').lexical(k=4)": 6, "% 3": 6, "rerank(k=2)": 6}
-    assert computed(again) == {"% 3": 6}
+    assert (first.stages_run, again.stages_run) == (3, 0)
     assert again.values == first.values
+    assert [again.runs[name].results == first.runs[name].results for name in pipelines] == [True, True]
     assert again.costs["two"]["model calls"] == 0 < first.costs["two"]["model calls"]
     assert first.costs["two"]["pairs scored"] == first.costs["two"]["model calls"] == 6 * 4 * len(MODELS_MIXED)
-    assert "cached" in str(again)
+    assert again.to_pandas()["ms per question"].isna().all()
     assert "cached" not in str(first)
+    book.add([sage.Document("g", "who is g 6")], progress=False)
+    anew = cached(session, pipelines)
+    assert computed(anew) == computed(first), "the collection is another one"
+
+
+def test_pipelines_that_are_known_stand_beside_one_that_is_not(book):
+    one, two = book.lexical(4) % 3, book.lexical(4) >> sage.rerank(2)
+    first = compared({"one": one}, cell="cell")
+    both = compared({"one": one, "two": two}, cell="cell")
+    assert (dict(both.runs["one"].stages), computed(both)) == ({}, {"rerank(k=2)": 6})
+    assert "had results from the cache" not in str(first)
+    assert "1 of 2 pipelines and 1 of 2 stages had results from the cache: model calls and" in str(both)
+    assert "2 of 2 pipelines had results from the cache" in str(compared({"one": one, "two": two}, cell="cell"))
+    more = sage.experiment({"one": one}, {**QUESTIONS, "q6": "who is a?"}, {**QRELS, "q6": {"a": 1}}, cell="cell")
+    assert computed(more) == {"Collection('book').lexical(k=4)": 1, "% 3": 7}
 
 
 def test_a_new_variant_costs_what_is_new_in_it_and_a_cell_has_use_for_all_of_it(book):

@@ -8,12 +8,14 @@ import sysconfig
 from functools import lru_cache
 from pathlib import Path
 
-LIBRARIES = tuple(  # the folders that Python and its installers fill
-    {
-        *(os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-        *map(os.path.realpath, site.getsitepackages()),
-        os.path.realpath(site.getusersitepackages()),
-    }
+LIBRARIES = tuple(  # the folders that Python and its installers fill, sorted
+    sorted(
+        {
+            *(os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+            *map(os.path.realpath, site.getsitepackages()),
+            os.path.realpath(site.getusersitepackages()),
+        }
+    )
 )
 
 

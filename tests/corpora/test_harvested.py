@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -114,3 +115,13 @@ def test_a_home_that_takes_nothing_is_no_hindrance(library, tmp_path, monkeypatc
     monkeypatch.setenv("SAGE_HOME", str(tmp_path / "file"))
     install(library, "Do it.")
     assert said() == said() == SAID[:1]
+
+
+def test_it_is_kept_for_another_process(library, tmp_path):
+    install(library, "Do it.")
+    script = (
+        "import sys; from sage_nb.corpora import pydocs; sys.executable *= len(sys.argv[1]); list(pydocs(['json']))"
+    )
+    for executables in ("1", ""):  # the second has none to start a child with
+        run = subprocess.run([sys.executable, "-c", script, executables], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr

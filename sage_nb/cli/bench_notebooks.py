@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sage_nb.cli.bench_stream import Figure, report
+from sage_nb.cli.installed import with_bytecode
 from sage_nb.errors import BadValueError, MissingExtraError, SageError
 
 SHARE = 0.2  # of the first run's time, that the second should take at most
@@ -76,6 +77,7 @@ def bench_notebooks(notebooks: Sequence[str], out: str, repeats: int = 1, *, sma
         raise BadValueError(f"bench notebooks needs 1 repeat or more, got {repeats}")
     if absent := [each for each in notebooks if not Path(each).is_file()]:
         raise BadValueError(f"there is no notebook {absent[0]!r}; name an .ipynb file")
+    with_bytecode()
     cells: dict[str, list[list[Mapping[str, float]]]] = {}
     figures = (each for name in notebooks for each in _figures(Path(name), repeats, cells, small=small))
     report("notebooks", out, figures, repeats=repeats, small=small, cells=cells)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sage_nb.cli.bench_stream import Figure, report
+from sage_nb.cli.installed import with_bytecode
 from sage_nb.corpora.harvested import STDLIB
 from sage_nb.corpora.pydocs import pydocs
 from sage_nb.errors import BadValueError, MissingExtraError, SageError
@@ -36,6 +37,7 @@ def bench_start(out: str, repeats: int = 5, documents: int = 1000) -> None:
     """
     if repeats < 1 or documents < 3 * ASKED:
         raise BadValueError(f"bench start needs 1 repeat and {3 * ASKED} documents or more, got {repeats}, {documents}")
+    with_bytecode()
     report("start", out, _figures(repeats, documents), repeats=repeats, documents=documents)
 
 

@@ -62,9 +62,10 @@ def version(module: str) -> tuple[str, str]:
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names:
         return "python", f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if top == PACKAGE and not is_below(HERE, LIBRARIES):  # being edited
+        return top, _files(top)
     known = " ".join(f"{name} {metadata.version(name)}" for name in sorted(_distributions(top)))
-    being_edited = top == PACKAGE and not is_below(HERE, LIBRARIES)
-    return top, _files(top) if being_edited or not known else known
+    return top, known or _files(top)
 
 
 @lru_cache(maxsize=1)
@@ -73,13 +74,14 @@ def _packages() -> dict[str, list[str]]:
 
 
 def _distributions(top: str) -> set[str]:
-    """Those that hold a package; one called as it is where none says so, which in Python 3.10 few do."""
-    if found := _packages().get(top):
-        return set(found)
+    """Those that hold a package: the one that is called as it is, where it does; all are looked through only else."""
     try:
-        return {metadata.distribution(top).name}
+        namesake = metadata.distribution(top)
     except metadata.PackageNotFoundError:
-        return set()
+        return set(_packages().get(top, ()))
+    if f"\n{top}/__init__.py," in "\n" + (namesake.read_text("RECORD") or ""):
+        return {namesake.name}
+    return set(_packages().get(top) or {namesake.name})  # in Python 3.10 few say what they hold
 
 
 def _files(top: str) -> str:

@@ -348,7 +348,7 @@ def test_of_a_module_of_ones_own_what_is_used_counts(tmp_path, monkeypatch):
 
 def test_the_version_of_a_library_counts(tmp_path, monkeypatch):
     path = tmp_path / "a_library_of_today.py"
-    monkeypatch.setattr(library, "FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr(library, "LIBRARIES", (str(tmp_path),))
     monkeypatch.syspath_prepend(tmp_path)
 
     def used(text):
@@ -488,3 +488,18 @@ def test_what_cannot_be_known_is_said_with_the_variable_to_blame(source, reason)
     with pytest.raises(LookupError, match=reason):
         raise LookupError(found.reason)
     assert "\n" not in found.reason
+
+
+def test_a_package_is_of_the_distribution_that_holds_it_whatever_it_is_called(tmp_path, monkeypatch):
+    held = {"tool-1.0.dist-info": "README,,", "real_tool-2.0.dist-info": "tool/__init__.py,,"}
+    for folder, record in held.items():
+        name, number = folder.removesuffix(".dist-info").split("-")
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+        (tmp_path / folder / "RECORD").write_text(f"{record}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    library._packages.cache_clear()
+    assert library.version.__wrapped__("tool") == ("tool", "real_tool 2.0")
+    (tmp_path / "tool-1.0.dist-info" / "RECORD").write_text("tool/__init__.py,,\n")
+    assert library.version.__wrapped__("tool") == ("tool", "tool 1.0")
+    library._packages.cache_clear()

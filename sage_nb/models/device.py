@@ -132,12 +132,18 @@ def _say_without_gpu(asked: str) -> None:
 
 def _devices() -> list[str]:
     """To load torch takes a second or two, which a cell whose results are all kept need not wait."""
-    if "torch" not in sys.modules and version("torch").endswith("+cpu"):
+    if "torch" not in sys.modules and _installed_torch().endswith("+cpu"):
         return ["cpu"]
     import torch
 
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [name for name, there in found.items() if there]
+
+
+@cache
+def _installed_torch() -> str:
+    """Its version, read once: each look at what is installed takes 3 ms, and each stage with a model wants to know."""
+    return version("torch")
 
 
 def _best_device() -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from sage_nb.notebook.cell import vocabulary
+from sage_nb.notebook.cell import WORDS
 from sage_nb.notebook.lines import COMMANDS
 from sage_nb.notebook.options import RUNNERS
 from sage_nb.notebook.session import Session
@@ -59,7 +59,7 @@ def _of_first_line(before: str, names: dict[str, Any]) -> list[str]:
 def _of_body(before: str) -> list[str]:
     if re.search(r"Collection\(\s*[\"'][^\"']*$", before):
         return sorted(path.parent.name for path in (home() / "collections").glob("*/MANIFEST"))
-    return [] if before.rstrip().endswith(".") or re.search(r"\.\w*$", before) else sorted(vocabulary())
+    return [] if before.rstrip().endswith(".") or re.search(r"\.\w*$", before) else sorted(WORDS)
 
 
 def _may_be_questions(value: object) -> bool:

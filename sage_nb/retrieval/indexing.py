@@ -258,11 +258,15 @@ class Indexing:
 
     def _watch(self, job: Job, *, shown: bool) -> None:
         """Until the job has ended: documents per second and, where their number is known, the time left."""
+        if not shown:
+            while not _ended(job):
+                pass
+            return
         from tqdm.auto import tqdm  # it loads ipywidgets where they are installed: a tenth of a second
 
         name = Path(self.plan.path).name
         stage = "embed" if self.plan.settings.encoder else "commit"
-        with tqdm(desc=name, unit=" docs", total=self.total, mininterval=0.5, disable=not shown) as bar:
+        with tqdm(desc=name, unit=" docs", total=self.total, mininterval=0.5) as bar:
             ended = False
             while not ended:
                 ended = _ended(job)

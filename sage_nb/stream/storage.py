@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
 from filelock import BaseFileLock, FileLock
 
 
@@ -35,6 +34,8 @@ class Folder:
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
         self.url = os.fspath(url)
+        import fsspec
+
         self._fs, self.path = fsspec.core.url_to_fs(self.url)
         self._local = "file" in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
 

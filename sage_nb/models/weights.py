@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from sage_nb.errors import ModelError
+from sage_nb.records.disk import home, replace
 
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_NAMES = frozenset({"bundled", BUNDLED, f"sentence-transformers/{BUNDLED}"})
@@ -16,6 +19,7 @@ BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 RERANKER = "sage-reranker"  # the cross-encoder that this package brings
 RERANKER_FOLDER = Path(__file__).parent / "reranker"
 HUB_SECONDS = 3.0
+SHA256 = re.compile(rb"[0-9a-f]{64}")
 
 
 def bundled_folder() -> Path:
@@ -37,7 +41,10 @@ def checked(folder: Path) -> Path:
 
 
 def weights_hash(folder: Path) -> str:
-    """sha256 of a model folder's safetensors, in the order of their names; kept while size and time stay."""
+    """sha256 of a model folder's safetensors, in the order of their names.
+
+    It is kept in `weights` of the home while their sizes and times stay: of a GB it takes a second.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder} holds no .safetensors weights; save the model with safe_serialization=True")
@@ -92,6 +99,18 @@ def _absent(name: str, why: str) -> str:
 
 @lru_cache(maxsize=64)
 def _hash(files: tuple[tuple[str, int, int], ...]) -> str:
+    place = home() / "weights" / hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest()
+    with suppress(OSError):
+        if SHA256.fullmatch(known := place.read_bytes()):
+            return known.decode()
+    made = _made(files)
+    with suppress(OSError):  # a home that takes nothing
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace(place, made.encode())
+    return made
+
+
+def _made(files: tuple[tuple[str, int, int], ...]) -> str:
     digest = hashlib.sha256()
     for path, _, _ in files:
         with Path(path).open("rb") as weights:

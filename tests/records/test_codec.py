@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -64,3 +66,10 @@ def test_what_cannot_be_read_is_refused_with_the_reason(data, said):
 def test_what_is_not_plain_data_is_refused(value):
     with pytest.raises(BadValueError, match=f"cannot encode a {type(value).__name__}: .*; pass plain data"):
         encode(value)
+
+
+def test_the_garbage_collector_has_no_part_in_a_ranking():
+    hit = Hit(Document("d1", "text", meta={"year": 1999}), 1, 0.5, (Step("bm25", 1, 0.5),))
+    result = decode(encode(Result(Query("q1", "who?"), (hit,) * 3)), Result)
+    assert gc.is_tracked(result), "the negative control: results are few, and hold what anybody makes"
+    assert [part for part in (result.query, *result.hits, hit.document, *hit.steps) if gc.is_tracked(part)] == []

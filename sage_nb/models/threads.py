@@ -14,6 +14,7 @@ Item = TypeVar("Item")
 Out = TypeVar("Out")
 
 THREADS_SET = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # what libraries read as they are loaded
+STARTING = 60.0  # seconds that threads may take to start
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def _workers(count: int, process: int) -> ThreadPoolExecutor:
 
     whole = torch.get_num_threads()
     workers = ThreadPoolExecutor(count, f"sage-models-{process}", initializer=_compute_alone)
-    all_there = Barrier(count + 1)
+    all_there = Barrier(count + 1, timeout=STARTING)  # one that cannot be started is an error, and not a silence
     for _ in range(count):
         workers.submit(all_there.wait)
     all_there.wait()

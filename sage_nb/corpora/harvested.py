@@ -62,7 +62,10 @@ class Kept:
 
 
 def harvested(package: str, read: Callable[[str], Harvest]) -> Harvest:
-    """What is kept of an installed package in `pydocs` of the home; else what `read` gives, which is then kept."""
+    """What is kept of an installed package in `pydocs` of the home; else what `read` gives, which is then kept.
+
+    Delete its file there to have it read again.
+    """
     state, place = _state(package), home() / "pydocs" / package
     if state is None:
         return read(package)
@@ -72,7 +75,7 @@ def harvested(package: str, read: Callable[[str], Harvest]) -> Harvest:
             return kept.harvest
     harvest = read(package)
     if harvest.lasting or (package == STDLIB and not harvest.failed):
-        with suppress(OSError):  # a home that takes nothing
+        with suppress(OSError, BadValueError):  # a home that takes nothing, or a text that is none (half a surrogate)
             place.parent.mkdir(parents=True, exist_ok=True)
             replace(place, encode(Kept(state, harvest)))
     return harvest
@@ -91,7 +94,7 @@ def _state(package: str) -> tuple[str, ...] | None:
             return None
         places += [Path(origin)]
     changed = (f"{place} {place.stat().st_mtime_ns}" for place in places if place.exists())
-    return sys.version, os.environ.get("PYTHONOPTIMIZE", ""), *changed
+    return sys.version, os.environ.get("PYTHONOPTIMIZE", ""), *sys.path, *changed
 
 
 def _origin(package: str) -> str:

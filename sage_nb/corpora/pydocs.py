@@ -40,7 +40,8 @@ class PyDocs:
     """Documents from docstrings: packages are imported two at a time, each in a process of its own.
 
     What was read of an installed package is kept in `pydocs` of the home (`SAGE_HOME`, else `.sage`) until something
-    is installed or removed; one's own packages, and those that fail, are imported anew by each pass.
+    is installed or removed, or its file there is deleted; one's own packages, and those of which anything failed but
+    the import of a module that is not there, are imported anew by each pass.
 
     `skipped` lists what the latest pass could not import; one warning for each package says so.
     """

@@ -183,8 +183,8 @@ class Begun:
         for name, run in runs.items():
             values[name], remarks = _measured(plan, self.stages[name], run)
             said += [f"{name}: {each}" for each in (*_troubles(run), *remarks)]
+        said += _recalled(runs)
         if self.cell is not None:
-            said += [*_recalled(runs)]
             said += self.cell.cache.notes
             self.cell.cache.close()
         return {

@@ -22,7 +22,8 @@ WHOLE, EDGE = 1 << 26, 1 << 20  # up to 64 MiB a file is summed whole, of a larg
 BLOCK = 1 << 18  # bytes that are summed at a time: read as one, a file took 1.6 times as long, and memory stayed taken
 _HEAD_BYTES = 1 << 10  # more than a header of `write_array` takes: 128 for up to five dimensions
 _HEAD = re.compile(
-    rb"\x93NUMPY\x01\0..{'descr': '(?P<dtype>[^']+)', 'fortran_order': False, 'shape': \((?P<shape>[\d, ]*)\), } *\n",
+    rb"\x93NUMPY\x01\0..{'descr': '(?P<dtype>[<>|][biuf]\d+)', 'fortran_order': False, "  # bytes of objects are none
+    rb"'shape': \((?P<shape>[\d, ]*)\), } *\n",
     re.DOTALL,
 )
 

@@ -10,11 +10,12 @@ from functools import cache
 from threading import Barrier
 from typing import TypeVar
 
+from sage_nb.errors import ModelError
+
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 
 THREADS_SET = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # what libraries read as they are loaded
-STARTING = 60.0  # seconds that threads may take to start
 
 
 @contextmanager
@@ -64,10 +65,15 @@ def _workers(count: int, process: int) -> ThreadPoolExecutor:
 
     whole = torch.get_num_threads()
     workers = ThreadPoolExecutor(count, f"sage-models-{process}", initializer=_compute_alone)
-    all_there = Barrier(count + 1, timeout=STARTING)  # one that cannot be started is an error, and not a silence
-    for _ in range(count):
-        workers.submit(all_there.wait)
-    all_there.wait()
+    all_there = Barrier(count)
+    try:
+        for begun in [workers.submit(all_there.wait) for _ in range(count)]:
+            begun.result()
+    except RuntimeError as failed:
+        all_there.abort()  # those that wait for one which will not come
+        raise ModelError(
+            f"{count} threads for models cannot be started ({failed}); end some of this machine's"
+        ) from failed
     torch.set_num_threads(whole)  # what a thread sets is also what those begun after it have
     return workers
 

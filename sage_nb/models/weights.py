@@ -6,9 +6,11 @@ import hashlib
 import importlib.util
 import os
 import re
+import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from sage_nb.errors import ModelError
 from sage_nb.records.disk import home, replace
@@ -19,7 +21,18 @@ BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 RERANKER = "sage-reranker"  # the cross-encoder that this package brings
 RERANKER_FOLDER = Path(__file__).parent / "reranker"
 HUB_SECONDS = 3.0
+SETTLED = 5_000_000_000  # nanoseconds: no file system counts in longer steps than two seconds
 SHA256 = re.compile(rb"[0-9a-f]{64}")
+
+
+class File(NamedTuple):
+    """What tells one state of a file from another; times in nanoseconds."""
+
+    path: str
+    size: int
+    modified: int
+    changed: int
+    inode: int
 
 
 def bundled_folder() -> Path:
@@ -31,7 +44,7 @@ def bundled_folder() -> Path:
 
 
 def checked(folder: Path) -> Path:
-    """`folder`, if its weights are the original's."""
+    """`folder`, if its weights are the original's, by the hash that is kept of them."""
     if (digest := weights_hash(folder)) != BUNDLED_SHA256:
         raise ModelError(
             f"{folder / 'model.safetensors'} has sha256 {digest[:12]}… and not {BUNDLED_SHA256[:12]}…; "
@@ -43,12 +56,14 @@ def checked(folder: Path) -> Path:
 def weights_hash(folder: Path) -> str:
     """sha256 of a model folder's safetensors, in the order of their names.
 
-    It is kept in `weights` of the home while their sizes and times stay: of a GB it takes a second.
+    It is kept in `weights` of the home while their sizes and times stay: of a GB it takes a second. Of files written in
+    the last seconds it is not, as a file system may tell no difference between these and what is written next.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder} holds no .safetensors weights; save the model with safe_serialization=True")
-    return _hash(tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+    seen = ((path.resolve(), path.stat()) for path in files)
+    return _hash(tuple(File(str(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for path, s in seen))
 
 
 def model_folder(name: str) -> Path:
@@ -98,22 +113,23 @@ def _absent(name: str, why: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _hash(files: tuple[tuple[str, int, int], ...]) -> str:
+def _hash(files: tuple[File, ...]) -> str:
     place = home() / "weights" / hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest()
     with suppress(OSError):
         if SHA256.fullmatch(known := place.read_bytes()):
             return known.decode()
     made = _made(files)
-    with suppress(OSError):  # a home that takes nothing
-        place.parent.mkdir(parents=True, exist_ok=True)
-        replace(place, made.encode())
+    if time.time_ns() - max(each.changed for each in files) > SETTLED:
+        with suppress(OSError):  # a home that takes nothing
+            place.parent.mkdir(parents=True, exist_ok=True)
+            replace(place, made.encode())
     return made
 
 
-def _made(files: tuple[tuple[str, int, int], ...]) -> str:
+def _made(files: tuple[File, ...]) -> str:
     digest = hashlib.sha256()
-    for path, _, _ in files:
-        with Path(path).open("rb") as weights:
+    for file in files:
+        with Path(file.path).open("rb") as weights:
             while block := weights.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()

@@ -62,9 +62,9 @@ WORDS = {
 }
 
 
-def vocabulary(names: Iterable[str] = WORDS) -> dict[str, Any]:
-    """Those of the names that a cell may use without importing them; only their modules are imported."""
-    return {name: getattr(import_module(WORDS[name]), name) for name in names if name in WORDS}
+def vocabulary() -> dict[str, Any]:
+    """The words a cell may use without importing them."""
+    return {name: getattr(import_module(home), name) for name, home in WORDS.items()}
 
 
 class CellError(SageError):
@@ -85,17 +85,17 @@ class CellError(SageError):
         return [self.sentence, prefix + self.text, " " * (len(prefix) + self.column) + "^"]
 
 
-def evaluate(source: str, namespace: Namespace) -> Any:
+def evaluate(source: str, namespace: Namespace, vocabulary: Mapping[str, Any]) -> Any:
     """Run the cell's statements in `namespace`, and give the value of its last expression.
 
-    Names in the cell that the namespace lacks are lent by `vocabulary`, which leaves nothing behind in the namespace.
+    Names that the namespace lacks are looked up in `vocabulary`, which leaves nothing behind in the namespace.
     """
     tree = _parsed(source)
     if not tree.body or not isinstance(tree.body[-1], ast.Expr):
         raise CellError("the %%sage cell gives no pipeline; end it with an expression such as handbook.hybrid(k=10)")
     before = ast.Module(tree.body[:-1], [])
     last = ast.Expression(tree.body[-1].value)
-    lent = vocabulary({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - namespace.keys())
+    lent = {name: value for name, value in vocabulary.items() if name not in namespace}
     namespace.update(lent)
     try:
         name = _remembered(source)
@@ -111,7 +111,7 @@ def evaluate(source: str, namespace: Namespace) -> Any:
 
 def pipeline_of(source: str, namespace: Namespace) -> Stage:
     """The cell's pipeline."""
-    stage = evaluate(source, namespace)
+    stage = evaluate(source, namespace, vocabulary())
     if not isinstance(stage, Stage):
         raise CellError(
             f"the %%sage cell must end with a pipeline, this one ends with a {type(stage).__name__}; "
@@ -279,7 +279,7 @@ def _is_lacking(wrong: Exception, frames: Sequence[traceback.FrameSummary]) -> b
 def _sentence(wrong: Exception, namespace: Namespace) -> str:
     match wrong:
         case NameError(name=str(name)):
-            near = _near(name, dict.fromkeys([*WORDS, *namespace]))
+            near = _near(name, namespace)
             return str(UnknownNameError.of("name", name, near)) if near else f"the name {name!r} is not defined"
         case AttributeError(name=str(name)) if wrong.obj is not None:
             said = str(wrong).partition(". Did you mean")[0]
@@ -294,9 +294,9 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _near(name: str, known: Iterable[str]) -> list[str]:
+def _near(name: str, namespace: Namespace) -> list[str]:
     """Names like it: a whole kernel's namespace is no help."""
-    return get_close_matches(name, [each for each in known if not each.startswith("_")], n=5)
+    return get_close_matches(name, [each for each in namespace if not each.startswith("_")], n=5)
 
 
 def _parameters(message: str, namespace: Namespace) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sage_nb.errors import BadValueError, SageError
 from sage_nb.evaluation.experiment import Begun, Experiment
-from sage_nb.notebook.cell import CellError, Namespace, evaluate, questions_of
+from sage_nb.notebook.cell import CellError, Namespace, evaluate, questions_of, vocabulary
 from sage_nb.notebook.continuation import join_lines
 from sage_nb.notebook.options import CellOptions
 from sage_nb.notebook.session import Session
@@ -54,7 +54,7 @@ def variants_of(source: str, namespace: Namespace) -> dict[str, Stage]:
     """
     named = _named(source)
     listed = "" if named is None else f"\n{{{', '.join(f'{name!r}: {name}' for name in named)}}}"
-    found = evaluate(source + listed, namespace)
+    found = evaluate(source + listed, namespace, vocabulary())
     if not isinstance(found, Mapping):
         what = type(found).__name__
         raise CellError(f"the %%sage_experiment cell ends with a {what}; end it with a dict, or give each line a name")

@@ -7,6 +7,7 @@ import site
 import sysconfig
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 LIBRARIES = tuple(  # the folders that Python and its installers fill, sorted
     sorted(
@@ -46,8 +47,12 @@ def sync(path: Path) -> None:
 
 def replace(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one step: a reader sees the old bytes or the new."""
-    half = path.with_name(f".{path.name}.{os.getpid()}.half")
-    half.write_bytes(content)
-    sync(half)
-    half.replace(path)
+    half = path.with_name(f".{path.name}.{uuid4().hex}.half")
+    try:
+        half.write_bytes(content)
+        sync(half)
+        half.replace(path)
+    except OSError:
+        half.unlink(missing_ok=True)
+        raise
     sync(path.parent)

@@ -251,6 +251,10 @@ def remembering(answered: Stream, pipeline: Remembered, last: Mark) -> Stream:
 
 
 def held(last: Mark, queries: Sequence[Query], cell: Cell) -> list[Result] | None:
-    """What a pipeline gave for these questions, if the cache holds all of it."""
-    found = Memory(last, cell, COLLECTIONS).found(queries) if last.key else {}
+    """What a pipeline gave for these questions, if the cache holds all of it.
+
+    The last is looked for first: where one is new, it is most often that, and of the others nothing need be read.
+    """
+    memory = Memory(last, cell, COLLECTIONS) if last.key else None
+    found = memory.found(queries) if memory and memory.known(queries[-1:]) else {}
     return [found[query.id] for query in queries] if found and len(found) == len(queries) else None

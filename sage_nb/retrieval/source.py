@@ -33,10 +33,9 @@ def locate(name: str | os.PathLike[str]) -> Path:
 class Source:
     """The collection at `path`, of which only what `only` accepts.
 
-        >>> from sage_nb.records.disk import home
-    from sage_nb.records.filters import where
-        >>> Source("/a", where(year=2020)), Source("/a", ~where(year=2020))
-        (Collection('/a').where(year=2020), Collection('/a').where(~where(year=2020)))
+    >>> from sage_nb.records.filters import where
+    >>> Source("/a", where(year=2020)), Source("/a", ~where(year=2020))
+    (Collection('/a').where(year=2020), Collection('/a').where(~where(year=2020)))
     """
 
     path: str

@@ -117,6 +117,12 @@ def test_a_home_that_takes_nothing_is_no_hindrance(library, tmp_path, monkeypatc
     assert said() == said() == SAID[:1]
 
 
+def test_a_text_that_cannot_be_written_is_no_hindrance(library, home):
+    (library / "tool.py").write_text('def work():\n    """Half of a letter: \\ud800"""\n')
+    assert said() == said() == [("tool.work", "Half of a letter: \ud800")]
+    assert not (home / "tool").exists()
+
+
 def test_it_is_kept_for_another_process(library, tmp_path):
     install(library, "Do it.")
     script = (

@@ -265,7 +265,8 @@ def test_a_second_time_no_stage_is_asked_for_anything(book):
     assert again.costs["two"]["model calls"] == 0 < first.costs["two"]["model calls"]
     assert first.costs["two"]["pairs scored"] == first.costs["two"]["model calls"] == 6 * 4 * len(MODELS_MIXED)
     assert again.to_pandas()["ms per question"].isna().all()
-    assert "cached" not in str(first)
+    assert "2 of 2 pipelines had results from the cache: model calls" in str(again)
+    assert "cache" not in str(first)
     book.add([sage.Document("g", "who is g 6")], progress=False)
     anew = cached(session, pipelines)
     assert computed(anew) == computed(first), "the collection is another one"

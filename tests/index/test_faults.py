@@ -143,6 +143,14 @@ def test_a_file_that_holds_no_array_is_named(tmp_path, content):
         read_array(tmp_path / "a.npy")
 
 
+def test_an_array_of_objects_is_none(tmp_path):
+    """Its bytes would be taken for addresses."""
+    write_array(tmp_path / "a.npy", np.arange(5))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes().replace(b"'<i8'", b"'|O' "))
+    with pytest.raises(CollectionError, match="a.npy is damaged .its header is not that of an array.; restore"):
+        read_array(tmp_path / "a.npy")
+
+
 def test_an_array_that_is_cut_off_is_named(tmp_path):
     write_array(tmp_path / "a.npy", np.arange(5))
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])

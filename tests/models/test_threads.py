@@ -7,6 +7,8 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
+from sage_nb.errors import ModelError
+from sage_nb.models import threads
 from sage_nb.models.threads import fixed_threads, side_by_side
 
 FORKED = """
@@ -67,3 +69,12 @@ def test_after_an_error_what_has_not_begun_is_left():
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
 def test_a_forked_process_has_threads_of_its_own():
     subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=120)
+
+
+def test_threads_that_cannot_be_started_are_an_error(monkeypatch):
+    def failing():
+        raise OSError("no core")
+
+    monkeypatch.setattr(threads, "_compute_alone", failing)
+    with pytest.raises(ModelError, match="3 threads for models cannot be started .*; end some of this machine's"):
+        threads._workers.__wrapped__(3, -1)

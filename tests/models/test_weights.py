@@ -15,6 +15,7 @@ from sage_nb.models.weights import weights_hash
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(weights, "SETTLED", -1)  # files of this moment count as any others
     return tmp_path / "home" / "weights"
 
 
@@ -40,16 +41,31 @@ def test_it_is_that_of_all_files_in_the_order_of_their_names(home, model):
     assert anew(model) == anew(model) == sha256(b"two", b"one")
 
 
-def test_it_is_kept_while_size_and_time_stay(home, model):
+def test_it_is_kept_while_the_file_is_the_same(home, model):
     path = model / "model.safetensors"
-    first, seen = anew(model), path.stat()
+    anew(model)
+    seen, (place,) = path.stat(), home.iterdir()
+    place.write_bytes(b"0" * 64)
+    assert anew(model) == "0" * 64, "nothing of the file was read"
     path.write_bytes(b"two")
     os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
-    assert anew(model) == first, "the negative control: nothing of the file was read"
-    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns + 1))
-    assert anew(model) == sha256(b"two")
-    path.write_bytes(b"three")
-    assert anew(model) == sha256(b"three")
+    assert anew(model) == sha256(b"two"), "of the same size, and said to be as old"
+
+
+def test_of_a_file_of_this_moment_none_is_kept(home, model, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("SAGE_HOME", str(home.parent))
+    assert anew(model) == sha256(b"one")
+    assert not home.exists()
+
+
+def test_two_models_of_one_name_are_two(home, tmp_path, monkeypatch):
+    for project, content in (("a", b"one"), ("b", b"two")):
+        (tmp_path / project / "model").mkdir(parents=True)
+        (tmp_path / project / "model" / "model.safetensors").write_bytes(content)
+        os.utime(tmp_path / project / "model" / "model.safetensors", (0, 0))
+        monkeypatch.chdir(tmp_path / project)
+        assert anew(Path("model")) == sha256(content)
 
 
 @pytest.mark.parametrize("content", [b"", b"notes", b"0" * 63])

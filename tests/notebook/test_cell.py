@@ -13,7 +13,7 @@ from traitlets.config import Config
 
 import sage_nb as sage
 from sage_nb.errors import BadValueError
-from sage_nb.notebook.cell import CellError, cell, evaluate
+from sage_nb.notebook.cell import CellError, cell, evaluate, vocabulary
 from sage_nb.notebook.display import RunView
 from sage_nb.notebook.magic import load_ipython_extension
 from sage_nb.notebook.options import CellOptions
@@ -40,7 +40,7 @@ def names(book):
 
 
 def value(source, names):
-    return evaluate(source, names)
+    return evaluate(source, names, vocabulary())
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def value(source, names):
     ],
 )
 def test_a_line_that_starts_with_shifts_goes_on(source, names, book):
-    assert evaluate(source, names) == book.lexical(5) >> sage.rerank(k=3)
+    assert value(source, names) == book.lexical(5) >> sage.rerank(k=3)
 
 
 def test_the_vocabulary_leaves_nothing_behind(names):

@@ -490,16 +490,15 @@ def test_what_cannot_be_known_is_said_with_the_variable_to_blame(source, reason)
     assert "\n" not in found.reason
 
 
-def test_a_package_is_of_the_distribution_that_holds_it_whatever_it_is_called(tmp_path, monkeypatch):
-    held = {"tool-1.0.dist-info": "README,,", "real_tool-2.0.dist-info": "tool/__init__.py,,"}
-    for folder, record in held.items():
-        name, number = folder.removesuffix(".dist-info").split("-")
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
-        (tmp_path / folder / "RECORD").write_text(f"{record}\n")
+def test_a_package_is_of_all_distributions_that_fill_it_whatever_they_are_called(tmp_path, monkeypatch):
+    held = {"tool-1.0": "README,,", "real_tool-2.0": "tool/__init__.py,,", "more_tool-3.0": "tool/more.py,,"}
+    for distribution, record in held.items():
+        name, number = distribution.split("-")
+        folder = tmp_path / f"{distribution}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+        (folder / "RECORD").write_text(f"{record}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    library._packages.cache_clear()
-    assert library.version.__wrapped__("tool") == ("tool", "real_tool 2.0")
-    (tmp_path / "tool-1.0.dist-info" / "RECORD").write_text("tool/__init__.py,,\n")
-    assert library.version.__wrapped__("tool") == ("tool", "tool 1.0")
-    library._packages.cache_clear()
+    library._recorded.cache_clear()
+    assert library.version.__wrapped__("tool") == ("tool", "more_tool 3.0 real_tool 2.0")
+    library._recorded.cache_clear()

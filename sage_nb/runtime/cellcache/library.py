@@ -75,7 +75,7 @@ def _packages() -> dict[str, list[str]]:
 
 @lru_cache(maxsize=1)
 def _recorded() -> dict[str, list[metadata.Distribution]]:
-    """The distributions that record files in a folder, by its name: a tenth of the time that `_packages` takes."""
+    """The distributions that record files in a folder, by its name, in a quarter of the time of `_packages`."""
     found: dict[str, list[metadata.Distribution]] = {}
     for each in metadata.distributions():
         lines = (each.read_text("RECORD") or "").splitlines()
